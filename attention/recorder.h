@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happened in a run: who served each call, fused or not, how long it took, how far two backends were
+// apart, what fell back. It belongs to the run, never to a backend. Thread-safe: the UI reads while a worker writes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "attention/attention.h"
+
+namespace sagelab::attention {
+
+// Of b against a, over the sampled rows of one call.
+struct Errors {
+  double cosine = 1;
+  double relative_l1 = 0;
+  double rmse = 0;
+  double max_abs = 0;
+};
+
+struct Measurement {
+  Site site;
+  std::string a, b;
+  Errors errors;
+};
+
+struct Fallback {
+  Site site;
+  std::string from, to, reason;
+};
+
+// Calls of one backend over the run. fused counts those whose norm and RoPE ran inside the one-pass kernel
+// (or inside the backend's own).
+struct Served {
+  int64_t calls = 0, fused = 0;
+  double seconds = 0;  // filled by timed(); 0 without it
+};
+
+// A run of consecutive steps and layers that one backend served: what the report stores and replay re-applies.
+struct Span {
+  int first_step = 0, last_step = 0;
+  int first_layer = 0, last_layer = 0;
+  Branch branch = Branch::Cond;
+  std::string backend;
+};
+
+class Recorder {
+ public:
+  void served(const Site& site, const std::string& backend, bool fused);
+  void fell_back(Fallback fallback);
+  void measured(Measurement measurement);
+  // Seconds of one call. On CUDA the caller hands in a function that reads its events; it is called by
+  // collect(), after a synchronisation, so that timing never stalls the stream.
+  void timed(const Site& site, const std::string& backend, std::function<double()> seconds);
+  void collect();
+
+  std::map<std::string, Served> served() const;
+  std::vector<Span> spans() const;
+  std::vector<Measurement> measurements() const;
+  std::vector<Fallback> fallbacks() const;  // one entry per distinct (from, to, reason), with its first Site
+  int64_t fallback_count() const;
+
+ private:
+  struct Pending {
+    Site site;
+    std::string backend;
+    std::function<double()> seconds;
+  };
+  struct Row {  // who served (step, branch, layer)
+    Site site;
+    std::string backend;
+  };
+  mutable std::mutex mutex_;
+  std::map<std::string, Served> served_;
+  std::vector<Row> rows_;
+  std::vector<Measurement> measurements_;
+  std::vector<Fallback> fallbacks_;
+  int64_t fallback_count_ = 0;
+  std::vector<Pending> pending_;
+};
+
+}  // namespace sagelab::attention

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of backends and the grammar that names them:
+//   spec := name | name(option=value, ...) | name(word) | wrapper(spec, ...)
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "attention/attention.h"
+
+namespace sagelab::attention {
+
+struct Entry {
+  std::string_view spec;  // as a user would type it: "sdpa(flash)"
+  std::string_view help;
+  // Largest relative L2 error against the fp64 reference that conformance accepts, for N(0, 1) inputs, per input dtype.
+  double bound_fp32, bound_bf16, bound_fp16;
+};
+
+// Every backend that can be named, wrappers left out. Tests, `info` and the window iterate over this.
+std::span<const Entry> backends();
+
+// Throws sagelab::Error for an unknown name, an unknown or unread option, a syntax error (with its position).
+BackendPtr make_backend(std::string_view spec);
+
+// The command line's default on a device: "sdpa" on CPU, "prefer(...)" of the fastest on CUDA.
+std::string default_spec(const at::Device& device);
+
+}  // namespace sagelab::attention

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every dependency outside the compiler. Torch comes last.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(fmt 9 REQUIRED)
+find_package(CLI11 2.1 REQUIRED)
+pkg_check_modules(icu REQUIRED IMPORTED_TARGET icu-uc)
+if(SAGELAB_FFMPEG)
+  pkg_check_modules(libav REQUIRED IMPORTED_TARGET libavformat libavcodec libavutil libswscale)
+endif()
+if(SAGELAB_TESTS)
+  find_package(GTest 1.12 REQUIRED)
+  include(GoogleTest)
+endif()
+
+# LibTorch is the C++ half of the PyTorch wheel. Its own TorchConfig.cmake wants a complete CUDA toolkit
+# (cuBLAS, NVTX, ... development files) and sets global CUDA flags; the headers and libraries named here need neither.
+execute_process(COMMAND ${SAGELAB_PYTHON} -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
+                OUTPUT_VARIABLE SAGELAB_TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+add_library(sagelab_torch INTERFACE)
+target_include_directories(sagelab_torch SYSTEM INTERFACE ${SAGELAB_TORCH_ROOT}/include
+                                                          ${SAGELAB_TORCH_ROOT}/include/torch/csrc/api/include)
+target_link_directories(sagelab_torch INTERFACE ${SAGELAB_TORCH_ROOT}/lib)
+# --no-as-needed: libtorch_cuda registers its kernels when it is loaded, and nothing names a symbol of it.
+target_link_libraries(sagelab_torch INTERFACE torch_cpu c10)
+if(SAGELAB_CUDA)
+  target_link_libraries(sagelab_torch INTERFACE -Wl,--no-as-needed torch_cuda c10_cuda -Wl,--as-needed CUDA::cudart)
+  target_compile_definitions(sagelab_torch INTERFACE SAGELAB_CUDA=1)
+  target_include_directories(sagelab_torch SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
+endif()
+list(APPEND CMAKE_BUILD_RPATH ${SAGELAB_TORCH_ROOT}/lib)
+
+# One precompiled header for every target that sees tensors.
+file(WRITE ${CMAKE_BINARY_DIR}/pch.cpp "")
+add_library(sagelab_pch OBJECT ${CMAKE_BINARY_DIR}/pch.cpp)
+target_link_libraries(sagelab_pch PUBLIC sagelab_torch sagelab_warnings nlohmann_json::nlohmann_json fmt::fmt)
+target_precompile_headers(sagelab_pch PRIVATE <ATen/ATen.h> <nlohmann/json.hpp> <fmt/format.h> <map> <string> <vector>)
+set_target_properties(sagelab_pch PROPERTIES POSITION_INDEPENDENT_CODE ON)
+
+# sagelab_library(<name> SOURCES <file>... LINK <target>...): a static library with tensors in it.
+function(sagelab_library name)
+  cmake_parse_arguments(L "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} STATIC ${L_SOURCES})
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_precompile_headers(${name} REUSE_FROM sagelab_pch)
+  target_link_libraries(${name} PUBLIC sagelab_torch sagelab_warnings nlohmann_json::nlohmann_json fmt::fmt ${L_LINK})
+endfunction()
+
+# sagelab_test(<name> SOURCES <file>... LINK <target>... LABELS <label>...): one GoogleTest binary.
+function(sagelab_test name)
+  cmake_parse_arguments(T "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  add_executable(${name} ${T_SOURCES})
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_precompile_headers(${name} REUSE_FROM sagelab_pch)
+  target_link_libraries(${name} PRIVATE sagelab_torch sagelab_warnings ${T_LINK} GTest::gtest_main GTest::gmock)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" TIMEOUT 1200)
+endfunction()

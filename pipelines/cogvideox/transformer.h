@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// diffusers CogVideoXTransformer3DModel: 2B (sin-cos table), 5B (RoPE), 1.5 (temporal patches).
+// Text and video share every weight; one buffer [B, text + video, D] runs through all blocks, text first.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "attention/joint.h"
+#include "pipelines/cogvideox/config.h"
+#include "pipelines/core/layers.h"
+#include "pipelines/core/weights.h"
+#include "pipelines/pipeline.h"
+
+namespace sagelab::cogvideox {
+
+class Transformer {
+ public:
+  Transformer(const Weights& w, const TransformerConfig& config);
+
+  // latents [B, T, C, h, w], text [B, L, text_embed_dim], t: int64 or float [B]. rope: rope_table's, or empty for 2B.
+  // Returns the prediction [B, T, C_out, h, w] in latents' dtype.
+  // observe: "temb", "patch_embed" [B, L + video, D] (positions added), "block.N" [B, L + video, D], "proj_out".
+  at::Tensor operator()(const at::Tensor& latents, const at::Tensor& text, const at::Tensor& t,
+                        const attention::Rope& rope, const Forward& forward) const;
+
+  const TransformerConfig& config() const { return config_; }
+
+ private:
+  struct Block {
+    Linear norm1_linear, norm2_linear;  // [6D, time_embed_dim]
+    LayerNorm norm1, norm2;
+    Linear qkv, to_out;
+    attention::Norm norm_q, norm_k;
+    Linear ff_in, ff_out;
+  };
+  TransformerConfig config_;
+  Linear patch_proj_, text_proj_;
+  at::Tensor pos_embedding_;  // learned or stored table; undefined elsewhere
+  TimestepEmbedding time_embedding_;
+  std::vector<Block> blocks_;
+  LayerNorm norm_final_, norm_out_;
+  Linear norm_out_linear_, proj_out_;
+};
+
+// cos and sin [text_len + T*gh*gw, head_dim/2] fp32, identity for the text rows. latent sizes: T frames of h x w.
+attention::Rope rope_table(const TransformerConfig& config, int64_t text_len, int64_t frames, int64_t h, int64_t w,
+                           at::Device device);
+// The 2B table [1, text_len + T*gh*gw, D], zeros for the text rows.
+at::Tensor sincos_table(const TransformerConfig& config, int64_t text_len, int64_t frames, int64_t h, int64_t w,
+                        const Target& target);
+// Multiply-adds x 2 of one forward at batch 1.
+double flops(const TransformerConfig& config, int64_t text_len, int64_t frames, int64_t h, int64_t w);
+
+}  // namespace sagelab::cogvideox

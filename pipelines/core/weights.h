@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Read-only, prefixed views of a component's tensors: `(w / "attn1").linear("to_q", 3072, 3072)`.
+//
+// Asking for a tensor allocates it on the target and queues its bytes; a pool of threads reads, converts and
+// uploads while constructors go on. Contents are valid once require_all_read() has returned: a constructor may
+// keep and view a tensor, never compute with it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pipelines/core/layers.h"
+
+namespace sagelab {
+
+struct Target {
+  at::Device device = at::kCPU;  // meta: nothing is read, shapes alone are checked
+  at::ScalarType dtype = at::kFloat;
+};
+
+class WeightSource;  // where tensors come from: a folder, random numbers
+
+class Weights {
+ public:
+  Weights(std::shared_ptr<WeightSource> source, Target target);
+
+  Weights operator/(std::string_view prefix) const;
+  Weights operator/(int64_t index) const;
+
+  // Throws sagelab::Error with the full key and both shapes where it is missing or of another shape.
+  // dtype: other than the target's (T5 keeps wo in fp32).
+  at::Tensor tensor(std::string_view name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {}) const;
+  // name.weight [out, in] and, if bias, name.bias [out].
+  Linear linear(std::string_view name, int64_t out, int64_t in, bool bias = true,
+                std::optional<at::ScalarType> dtype = {}) const;
+  // Several linears of one input stacked into one weight [sum(out), in], in order: fused q, k, v.
+  Linear stacked(std::span<const std::string_view> names, std::span<const int64_t> outs, int64_t in, bool bias = true) const;
+  bool has(std::string_view name) const;
+  const Target& target() const { return target_; }
+
+  // Waits for every queued read, rethrows the first failure, then throws sagelab::Error naming tensors in the
+  // source that nobody asked for, except those under the ignored prefixes.
+  void require_all_read(std::span<const std::string_view> ignored = {}) const;
+  // (full key, shape) of everything asked for so far, sorted: what a model reads.
+  std::vector<std::pair<std::string, std::vector<int64_t>>> requested() const;
+
+ private:
+  std::shared_ptr<WeightSource> source_;
+  Target target_;
+  std::string prefix_;
+};
+
+// progress: bytes done, bytes in all; called from any thread.
+using LoadProgress = std::function<void(int64_t done, int64_t total)>;
+
+// A diffusers or transformers component folder: single file, shards by index, variants. stem is
+// "diffusion_pytorch_model" or "model". Throws sagelab::Error for anything missing, truncated or malformed.
+std::shared_ptr<WeightSource> open_folder(const std::filesystem::path& folder, std::string_view stem,
+                                          std::string_view variant = {}, LoadProgress progress = {});
+// N(0, 1/fan_in) for matrices, 1 +- 0.1 for norm weights, own storage per tensor, drawn on the target device.
+std::shared_ptr<WeightSource> random_source(uint64_t seed);
+// Headers alone: (key, shape, dtype name, bytes) of every tensor of a component folder, sorted by key.
+struct TensorInfo {
+  std::string key;
+  std::vector<int64_t> shape;
+  std::string dtype;
+  int64_t bytes = 0;
+};
+std::vector<TensorInfo> list_folder(const std::filesystem::path& folder, std::string_view stem,
+                                    std::string_view variant = {});
+
+}  // namespace sagelab

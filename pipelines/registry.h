@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of families: model_index.json's `_class_name` -> what a family can do. One line per family.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pipelines/pipeline.h"
+
+namespace sagelab {
+
+// What a run will do and need, from headers and configs alone.
+struct Plan {
+  int64_t tokens = 0;       // that attention sees per sample: text and latents
+  int64_t text_tokens = 0;  // of those
+  int64_t prompt_tokens = 0;  // of those, before padding
+  double flops_per_forward = 0;  // multiply-add = 2; batch 1
+  int forwards = 0;  // over the run, guidance counted
+  std::vector<int64_t> latent_shape;
+  struct Component {
+    std::string name;      // "transformer"
+    int64_t parameters = 0;
+    int64_t file_bytes = 0;
+    int64_t bytes = 0;  // resident, in the run's dtype
+  };
+  std::vector<Component> components;
+  // Of allocations on the device by phase (load included), bytes. On CPU: above the process's own baseline.
+  std::vector<std::pair<std::string, int64_t>> peak_by_phase;
+  int64_t peak_bytes() const;
+};
+
+// For `bench model`: a transformer with random weights and inputs at the variant's default size.
+struct BenchModel {
+  std::function<at::Tensor(const Forward&)> forward;
+  std::vector<int64_t> latent_shape;
+  int64_t tokens = 0;
+  double flops = 0;  // of one forward() with its batch
+};
+
+struct Family {
+  std::string name;        // "cogvideox"
+  std::string class_name;  // "CogVideoXPipeline"
+  std::string help;
+  std::function<const std::vector<Option>&()> options;
+  // Fills in every unset field from the folder's configs; throws sagelab::Error where sizes do not fit.
+  std::function<Request(const Request&)> resolve;
+  std::function<Plan(const Request&)> plan;  // of a resolved request
+  // Builds nothing yet: components are loaded by the steps that need them, and freed where memory asks for it.
+  std::function<std::unique_ptr<Pipeline>(const Request&, const RunContext&)> open;
+  std::vector<std::string> variants;  // released sizes: "2b", "5b", "1.5"
+  std::function<BenchModel(const std::string& variant, const Target& target)> bench;
+  // Every (key, shape) read of a component with a given config, for the full-size name tests and for `info`.
+  std::function<std::vector<std::pair<std::string, std::vector<int64_t>>>(const std::string& component,
+                                                                          const nlohmann::json& config)>
+      names;
+  std::vector<std::string> components;  // subfolders that hold weights: "text_encoder", "transformer", "vae"
+};
+
+std::span<const Family> families();
+// Throws sagelab::Error: no folder, no model_index.json, unknown `_class_name` (lists the known ones).
+const Family& family_of(const std::filesystem::path& model);
+// The device and dtype a request means on this machine; throws sagelab::Error for a device that is not there.
+Target resolve_target(const Request& request);
+
+}  // namespace sagelab
