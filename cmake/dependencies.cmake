@@ -14,6 +14,14 @@ if(SAGELAB_TESTS)
   include(GoogleTest)
 endif()
 
+find_program(SAGELAB_CCACHE ccache)
+if(SAGELAB_CCACHE)
+  # ccache sees through a precompiled header only when told that macros in it do not matter.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${SAGELAB_CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${SAGELAB_CCACHE})
+endif()
+
 # LibTorch is the C++ half of the PyTorch wheel. Its own TorchConfig.cmake wants a complete CUDA toolkit
 # (cuBLAS, NVTX, ... development files) and sets global CUDA flags; the headers and libraries named here need neither.
 execute_process(COMMAND ${SAGELAB_PYTHON} -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
@@ -52,7 +60,7 @@ endfunction()
 function(sagelab_test name)
   cmake_parse_arguments(T "" "" "SOURCES;LINK;LABELS" ${ARGN})
   add_executable(${name} ${T_SOURCES})
-  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_compile_options(${name} PRIVATE -fPIC)  # the precompiled header's own flag
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_precompile_headers(${name} REUSE_FROM sagelab_pch)
   target_link_libraries(${name} PRIVATE sagelab_torch sagelab_warnings ${T_LINK} GTest::gtest_main GTest::gmock)
