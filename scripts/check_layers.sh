@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Who may include what, and how long a file may be. Prints each violation; exit 1 if there is any.
+set -eu
+cd "$(dirname -- "$0")/.."
+status=0
+
+forbid() { # message, pattern, paths...
+  message=$1 pattern=$2
+  shift 2
+  if git grep -nIE "$pattern" -- "$@"; then
+    echo "^ $message"
+    status=1
+  fi
+}
+
+forbid 'attention stands below pipelines, app and ui' '#include "(pipelines|app|ui)/' 'attention/*'
+forbid 'pipelines stand below app and ui' '#include "(app|ui)/' 'pipelines/*'
+forbid 'ui sees only request.h, frames.h and progress.h' '#include ("(attention|app)/|"pipelines/[^/"]*/|<(ATen|torch|c10)/)' 'ui/*'
+forbid 'torch stays out of app/media' '#include <(ATen|torch|c10)/' 'app/media/*'
+forbid 'FFmpeg and stb stay in app/media' '#include .*(libav|libsw|stb_image)' 'attention/*' 'pipelines/*' 'ui/*' 'app/*.cpp' 'app/*.h' ':!app/media/*'
+forbid 'ImGui and GL stay in ui' '#include .*(imgui|GLFW|GL/)' 'attention/*' 'pipelines/*' 'app/*'
+forbid 'request.h, frames.h and progress.h hold no tensors' '#include <(ATen|torch|c10)/' 'pipelines/request.h' 'pipelines/frames.h' 'pipelines/progress.h'
+forbid 'kernels include no Torch header' '#include <(ATen|torch|c10)/' '*.cu' '*.cuh'
+forbid 'a family is named only in its folder and in the registry' '"(pipelines/)?(cogvideox|flux|sd3|hunyuan_video|mochi)/' 'attention/*' 'app/*' 'ui/*' 'pipelines/core/*' 'pipelines/text/*'
+
+for file in $(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' '*.py' '*.sh'); do
+  case $file in *.h) most=120 ;; *.cu | *.cuh) most=700 ;; *) most=400 ;; esac
+  lines=$(wc -l <"$file")
+  if [ "$lines" -gt "$most" ]; then
+    echo "$file: $lines lines (at most $most)"
+    status=1
+  fi
+done
+exit $status
