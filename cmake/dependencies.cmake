@@ -33,9 +33,13 @@ target_link_directories(sagelab_torch INTERFACE ${SAGELAB_TORCH_ROOT}/lib)
 # --no-as-needed: libtorch_cuda registers its kernels when it is loaded, and nothing names a symbol of it.
 target_link_libraries(sagelab_torch INTERFACE torch_cpu c10)
 if(SAGELAB_CUDA)
-  target_link_libraries(sagelab_torch INTERFACE -Wl,--no-as-needed torch_cuda c10_cuda -Wl,--as-needed CUDA::cudart)
+  file(GLOB cudart ${SAGELAB_TORCH_ROOT}/../nvidia/cu13/lib/libcudart.so.13)  # the runtime that LibTorch loads
+  if(NOT cudart)
+    message(FATAL_ERROR "this LibTorch brings no CUDA 13 runtime; configure with -DSAGELAB_CUDA=OFF")
+  endif()
+  target_link_libraries(sagelab_torch INTERFACE -Wl,--no-as-needed torch_cuda c10_cuda -Wl,--as-needed ${cudart})
   target_compile_definitions(sagelab_torch INTERFACE SAGELAB_CUDA=1)
-  target_include_directories(sagelab_torch SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
+  target_include_directories(sagelab_torch SYSTEM INTERFACE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 endif()
 list(APPEND CMAKE_BUILD_RPATH ${SAGELAB_TORCH_ROOT}/lib)
 

@@ -5,7 +5,7 @@ if(SAGELAB_CUDA)
   set(CMAKE_CUDA_ARCHITECTURES OFF)
   enable_language(CUDA)
   set(CMAKE_CUDA_STANDARD 20)
-  find_package(CUDAToolkit 12.8 REQUIRED)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # LibTorch's own, linked in dependencies.cmake
 endif()
 
 function(sagelab_kernels name)

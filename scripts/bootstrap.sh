@@ -68,5 +68,9 @@ pip_install() {
 install_packages
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 pip_install "$root/scripts/requirements.txt"
-[ -n "$(sh "$root/scripts/find_nvcc.sh")" ] || pip_install "$root/scripts/requirements-cuda.txt"
+if [ -z "$(sh "$root/scripts/find_nvcc.sh")" ]; then
+  pip_install "$root/scripts/requirements-cuda.txt"
+  # The wheels keep their libraries in lib; nvcc looks in lib64.
+  ln -sfn lib "$(echo "$venv"/lib/python3*/site-packages/nvidia/cu13)/lib64"
+fi
 if [ "$purpose" = test ]; then pip_install "$root/scripts/requirements-test.txt"; fi

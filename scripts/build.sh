@@ -17,10 +17,7 @@ cuda=OFF
 nvcc=$(sh "$root/scripts/find_nvcc.sh")
 if [ -n "$nvcc" ] && [ "$preset" != dev ]; then
   cuda=ON
-  CUDACXX=$nvcc
-  CUDA_HOME=$(dirname "$(dirname "$nvcc")")
-  CUDAToolkit_ROOT=$CUDA_HOME
-  export CUDACXX CUDA_HOME CUDAToolkit_ROOT
+  export CUDACXX="$nvcc"
 fi
 mkdir -p "$build"
 touch "$build/.building"
