@@ -17,7 +17,8 @@ class Config {
   explicit Config(const std::filesystem::path& file);
   Config(nlohmann::json values, std::string where);
 
-  // The key's value, or the class default where the key is absent or null. Throws sagelab::Error for a wrong type.
+  // The key's value, or the class default where the key is absent or null. Throws sagelab::Error for a wrong
+  // type.
   int64_t integer(const std::string& key, int64_t fallback);
   double number(const std::string& key, double fallback);
   bool boolean(const std::string& key, bool fallback);
@@ -28,7 +29,8 @@ class Config {
   bool has(const std::string& key) const;  // present and not null
   // Known and without effect on inference (dropout, gradient_checkpointing ...).
   void ignore(std::initializer_list<const char*> keys);
-  // Honoured at one value alone; any other throws sagelab::Error "<file>: <key> = <value> is not supported (only <value>)".
+  // Honoured at one value alone; any other throws sagelab::Error "<file>: <key> = <value> is not supported
+  // (only <value>)".
   void only(const std::string& key, const nlohmann::json& supported);
   // Throws sagelab::Error naming the first key that nobody asked for. Keys that start with '_' are metadata.
   void require_all_read() const;

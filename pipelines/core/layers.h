@@ -47,13 +47,14 @@ struct Conv2d {
   at::Tensor weight, bias;  // [out, in, kh, kw]
   int64_t stride = 1, padding = 0;
   Conv2d() = default;
-  Conv2d(const Weights& w, int64_t out, int64_t in, int64_t kernel, int64_t stride, int64_t padding, bool bias = true);
+  Conv2d(const Weights& w, int64_t out, int64_t in, int64_t kernel, int64_t stride, int64_t padding,
+         bool bias = true);
   at::Tensor operator()(const at::Tensor& x) const;  // [B, in, H, W]
 };
 
 enum class Activation { Silu, Gelu, GeluTanh, GeluNew, QuickGelu, Relu };
-// diffusers' and transformers' names: "silu"/"swish", "gelu", "gelu-approximate"/"gelu_pytorch_tanh", "gelu_new", "quick_gelu", "relu".
-// Throws sagelab::Error naming the key's value where it is unknown.
+// diffusers' and transformers' names: "silu"/"swish", "gelu", "gelu-approximate"/"gelu_pytorch_tanh",
+// "gelu_new", "quick_gelu", "relu". Throws sagelab::Error naming the key's value where it is unknown.
 Activation activation_from(std::string_view name);
 at::Tensor activate(Activation activation, const at::Tensor& x);
 
@@ -69,9 +70,9 @@ struct TimestepEmbedding {
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
-// softmax(q k^T scale + bias) v through LibTorch: text encoders and VAE mid-blocks, never the user's attention.
-// q, k, v [B, H, S, D]; bias broadcastable to [B, H, Sq, Skv] or undefined.
-at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& bias,
-                           double scale, bool causal = false);
+// softmax(q k^T scale + bias) v through LibTorch: text encoders and VAE mid-blocks, never the user's
+// attention. q, k, v [B, H, S, D]; bias broadcastable to [B, H, Sq, Skv] or undefined.
+at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                           const at::Tensor& bias, double scale, bool causal = false);
 
 }  // namespace sagelab

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the time of a forward goes: CUDA events (or clocks on CPU) around named sections. Only benches make one.
+// Where the time of a forward goes: CUDA events (or clocks on CPU) around named sections. Only benches make
+// one.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -17,7 +17,8 @@ class Sampler {
   virtual const std::vector<double>& timesteps() const = 0;
   // prediction: the guided model output; latents: [B, ...]. Draws noise, where it draws any, from generator
   // (the one that made the latents). Returns the next latents in latents' dtype.
-  virtual at::Tensor step(const at::Tensor& prediction, int i, const at::Tensor& latents, at::Generator& generator) = 0;
+  virtual at::Tensor step(const at::Tensor& prediction, int i, const at::Tensor& latents,
+                          at::Generator& generator) = 0;
 };
 
 }  // namespace sagelab

@@ -2,8 +2,8 @@
 // Read-only, prefixed views of a component's tensors: `(w / "attn1").linear("to_q", 3072, 3072)`.
 //
 // Asking for a tensor allocates it on the target and queues its bytes; a pool of threads reads, converts and
-// uploads while constructors go on. Contents are valid once require_all_read() has returned: a constructor may
-// keep and view a tensor, never compute with it.
+// uploads while constructors go on. Contents are valid once require_all_read() has returned: a constructor
+// may keep and view a tensor, never compute with it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -38,12 +38,14 @@ class Weights {
 
   // Throws sagelab::Error with the full key and both shapes where it is missing or of another shape.
   // dtype: other than the target's (T5 keeps wo in fp32).
-  at::Tensor tensor(std::string_view name, at::IntArrayRef shape, std::optional<at::ScalarType> dtype = {}) const;
+  at::Tensor tensor(std::string_view name, at::IntArrayRef shape,
+                    std::optional<at::ScalarType> dtype = {}) const;
   // name.weight [out, in] and, if bias, name.bias [out].
   Linear linear(std::string_view name, int64_t out, int64_t in, bool bias = true,
                 std::optional<at::ScalarType> dtype = {}) const;
   // Several linears of one input stacked into one weight [sum(out), in], in order: fused q, k, v.
-  Linear stacked(std::span<const std::string_view> names, std::span<const int64_t> outs, int64_t in, bool bias = true) const;
+  Linear stacked(std::span<const std::string_view> names, std::span<const int64_t> outs, int64_t in,
+                 bool bias = true) const;
   bool has(std::string_view name) const;
   const Target& target() const { return target_; }
 
@@ -54,26 +56,40 @@ class Weights {
   std::vector<std::pair<std::string, std::vector<int64_t>>> requested() const;
 
  private:
+  struct Asked;  // what was asked for so far, shared by all views
+  std::string full(std::string_view name) const;
+  void ask(const std::string& key, at::IntArrayRef shape) const;
+  at::Tensor allocate(const std::string& key, at::IntArrayRef shape,
+                      std::optional<at::ScalarType> dtype) const;
+
   std::shared_ptr<WeightSource> source_;
+  std::shared_ptr<Asked> asked_;
   Target target_;
   std::string prefix_;
 };
 
-// progress: bytes done, bytes in all; called from any thread.
+// progress: bytes done, bytes in all; called from any thread, one at a time, while require_all_read waits.
+// What it throws stops the loading and leaves require_all_read: that is how to cancel.
 using LoadProgress = std::function<void(int64_t done, int64_t total)>;
 
 // A diffusers or transformers component folder: single file, shards by index, variants. stem is
-// "diffusion_pytorch_model" or "model". Throws sagelab::Error for anything missing, truncated or malformed.
+// "diffusion_pytorch_model" or "model". A component without files of the variant is read from its plain
+// files, as diffusers does: list_folder tells. Throws sagelab::Error for anything missing, truncated or
+// malformed.
 std::shared_ptr<WeightSource> open_folder(const std::filesystem::path& folder, std::string_view stem,
                                           std::string_view variant = {}, LoadProgress progress = {});
 // N(0, 1/fan_in) for matrices, 1 +- 0.1 for norm weights, own storage per tensor, drawn on the target device.
 std::shared_ptr<WeightSource> random_source(uint64_t seed);
+// Names alone, for the meta target: every key for which `has` says yes (empty: all) is there, in the shape
+// asked for.
+std::shared_ptr<WeightSource> shape_source(std::function<bool(std::string_view key)> has = {});
 // Headers alone: (key, shape, dtype name, bytes) of every tensor of a component folder, sorted by key.
 struct TensorInfo {
   std::string key;
   std::vector<int64_t> shape;
-  std::string dtype;
+  std::string dtype;  // the format's: "BF16"
   int64_t bytes = 0;
+  std::string file;  // in the folder: tells which variant was found
 };
 std::vector<TensorInfo> list_folder(const std::filesystem::path& folder, std::string_view stem,
                                     std::string_view variant = {});
