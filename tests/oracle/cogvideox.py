@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiny genuine CogVideoX folders with every stage dumped, made by diffusers itself.
+
+usage: cogvideox.py OUT_DIR [NAME...]
+
+  OUT_DIR/<name>/model/            what CogVideoXPipeline.save_pretrained writes (2b: spiece.model, as released, and fp16 files
+                                   besides; 5b: shards)
+  OUT_DIR/<name>/request.json      prompt, negative_prompt, height, width, num_frames, steps, guidance_scale, seed,
+                                   use_dynamic_cfg; dynamic_steps: how many steps the dumps of mode "dynamic" have
+  OUT_DIR/<name>/dump.safetensors  fp32 on CPU:
+    ids, negative_ids                                int64 [1, 226]
+    t5.block.N, prompt_embeds, negative_prompt_embeds [1, L, C]; t5.block.N is of the prompt
+    noise                                            [1, T, C, h, w], drawn by torch.Generator("cpu").manual_seed(seed)
+    forward.latents [2, T, C, h, w], forward.text [2, L, C], forward.t int64 [2]: inputs of one transformer call
+    forward.temb, forward.patch_embed, forward.block.N [2, L + V, D] (text first), forward.output
+    rope.cos, rope.sin                               [V, head_dim], where rotary
+    <ddim|dpm>.<guided|plain|dynamic>.latents.I      after step I, with the frames that padding adds; .final: the last
+    vae.z [1, C, T, h, w] (divided by scaling_factor; of ddim.guided), vae.sample, vae.tiled_sample (where tiles differ)
+    frames, frames.dpm                               uint8 [F, H, W, 3]: the pipeline's own, guided
+    <key>.fp64                                       t5.block.N, prompt_embeds, forward.*, vae.*: the same in fp64
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import shutil
+import sys
+import time
+
+os.environ.setdefault("TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK", "true")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+import cogvideox_dump as dumping  # noqa: E402
+import cogvideox_models as models  # noqa: E402
+
+SCRIPTS = ("cogvideox.py", "cogvideox_models.py", "cogvideox_dump.py", "text_tokenizers.py", "corpus.py")
+PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "sentencepiece", "safetensors")
+
+
+def stamp(scripts=SCRIPTS):
+    """Changes when a script that made a folder does, or a package under it."""
+    digest = hashlib.sha256()
+    for script in scripts:
+        digest.update((HERE / script).read_bytes())
+    for package in PACKAGES:
+        digest.update(f"{package}={importlib.metadata.version(package)}".encode())
+    return digest.hexdigest()
+
+
+def check(name, tensors):
+    """Parity on a flat, exploded or clipped picture would prove nothing."""
+    for key, value in tensors.items():
+        assert value.isfinite().all(), f"{name}: {key} is not finite"
+    frames = tensors["frames"].float()
+    std, clipped = frames.std().item(), ((frames == 0) | (frames == 255)).float().mean().item()
+    assert std >= 20, f"{name}: frames have a standard deviation of {std:.1f} levels"
+    assert clipped <= 0.1, f"{name}: {clipped:.1%} of the frame values are clipped"
+    spread = tensors["ddim.guided.final"].std().item()
+    assert 0.1 < spread < 30, f"{name}: final latents have a standard deviation of {spread:.2f}"
+    return f"frames std {std:.1f}, clipped {clipped:.1%}, latents std {spread:.2f}"
+
+
+def make(name, folder, spiece):
+    pipe, spec = models.make_pipeline(name, spiece)
+    dumping.calibrate(pipe, spec)
+    tensors = dumping.dump(pipe, spec)
+    summary = check(name, tensors)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    models.save(pipe, spec, spiece, folder / "model")
+    (folder / "request.json").write_text(json.dumps(spec["request"], ensure_ascii=False, indent=2) + "\n")
+    save_file(tensors, folder / "dump.safetensors")
+    return summary
+
+
+def main():
+    out, names = pathlib.Path(sys.argv[1]), sys.argv[2:] or list(models.SPECS)
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    torch.use_deterministic_algorithms(True)
+    mark, spiece = stamp(), None
+    for name in names:
+        done = out / name / "stamp"
+        if done.exists() and done.read_text() == mark:
+            print(f"{name}: up to date")
+            continue
+        start = time.time()
+        spiece = spiece or models.train_spiece()
+        summary = make(name, out / name, spiece)
+        done.write_text(mark)
+        print(f"{name}: {summary}; {time.time() - start:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
