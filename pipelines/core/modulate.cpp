@@ -6,27 +6,31 @@
 namespace sagelab {
 namespace {
 
-void check_span(const at::Tensor& x, int64_t begin, int64_t end, int64_t expected_begin, const at::Tensor& factor) {
-  TORCH_CHECK(begin == expected_begin && end >= begin && end <= x.size(1), "span [", begin, ", ", end, ") of ",
-              x.size(1), " rows should begin at ", expected_begin);
-  TORCH_CHECK(factor.dim() == 2 && factor.size(0) == x.size(0) && factor.size(1) == x.size(2), "a factor of shape ",
-              factor.sizes(), " does not fit rows of ", x.sizes());
+void check_span(const at::Tensor& x, int64_t begin, int64_t end, int64_t expected_begin,
+                const at::Tensor& factor) {
+  TORCH_CHECK(begin == expected_begin && end >= begin && end <= x.size(1), "span [", begin, ", ", end,
+              ") of ", x.size(1), " rows should begin at ", expected_begin);
+  TORCH_CHECK(factor.dim() == 2 && factor.size(0) == x.size(0) && factor.size(1) == x.size(2),
+              "a factor of shape ", factor.sizes(), " does not fit rows of ", x.sizes());
 }
 
 }  // namespace
 
 at::Tensor norm_modulate(const at::Tensor& x, const LayerNorm& norm, std::span<const Modulation> spans) {
-  // The norm's own scale and shift fold into the modulation in fp32: one pass over the rows, not three.
+  // The norm's own scale and shift fold into the modulation before that is rounded: one pass over the rows,
+  // not three.
+  const at::ScalarType wide = at::promote_types(x.scalar_type(), at::kFloat);
   at::Tensor out = at::layer_norm(x, {x.size(2)}, {}, {}, norm.eps);
   int64_t row = 0;
   for (const Modulation& span : spans) {
     check_span(x, span.begin, span.end, row, span.scale);
     check_span(x, span.begin, span.end, row, span.shift);
-    at::Tensor scale = span.scale.to(at::kFloat).add(1), shift = span.shift.to(at::kFloat);
-    if (norm.bias.defined()) shift = shift.addcmul(norm.bias.to(at::kFloat), scale);
+    at::Tensor scale = span.scale.to(wide).add(1), shift = span.shift.to(wide);
+    if (norm.bias.defined()) shift = shift.addcmul(norm.bias.to(wide), scale);
     if (norm.weight.defined()) scale = scale.mul(norm.weight);
     at::Tensor rows = out.narrow(1, span.begin, span.end - span.begin);
-    at::addcmul_out(rows, shift.to(x.scalar_type()).unsqueeze(1), rows, scale.to(x.scalar_type()).unsqueeze(1));
+    at::addcmul_out(rows, shift.to(x.scalar_type()).unsqueeze(1), rows,
+                    scale.to(x.scalar_type()).unsqueeze(1));
     row = span.end;
   }
   TORCH_CHECK(row == x.size(1), "spans end at row ", row, " of ", x.size(1));
