@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The decoder of diffusers AutoencoderKLCogVideoX: causal 3D convolutions with a cache carried over chunks of two
-// latent frames. Chunk and tile boundaries change the result, so they are exactly diffusers'.
+// The decoder of diffusers AutoencoderKLCogVideoX: causal 3D convolutions with a cache carried over chunks of
+// two latent frames. Chunk and tile boundaries change the result, so they are exactly diffusers'.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,8 +21,8 @@ class VaeDecoder {
 
   // done, total: chunks (times tiles) decoded so far. Returns false to cancel: decode then throws Cancelled.
   using OnChunk = std::function<bool(int64_t done, int64_t total)>;
-  // z [B, C, T, h, w], already divided by scaling_factor -> [B, 3, F, H, W]. tiled: spatial tiles where the latent
-  // exceeds one tile, blended as diffusers does.
+  // z [B, C, T, h, w], already divided by scaling_factor -> [B, 3, F, H, W]. tiled: spatial tiles where the
+  // latent exceeds one tile, blended as diffusers does.
   at::Tensor decode(const at::Tensor& z, bool tiled, const OnChunk& on_chunk = {}) const;
 
   const VaeConfig& config() const { return config_; }
@@ -34,6 +34,7 @@ class VaeDecoder {
 };
 
 // Largest bytes alive at once inside decode (weights left out) for latents of T frames of h x w, batch 1.
-int64_t decode_peak_bytes(const VaeConfig& config, int64_t frames, int64_t h, int64_t w, bool tiled, int64_t element_size);
+int64_t decode_peak_bytes(const VaeConfig& config, int64_t frames, int64_t h, int64_t w, bool tiled,
+                          int64_t element_size);
 
 }  // namespace sagelab::cogvideox

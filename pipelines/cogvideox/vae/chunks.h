@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the decoder cuts time and space: shared by the decoder and by the prediction of its memory.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "pipelines/cogvideox/config.h"
+#include "pipelines/core/tiling.h"
+
+namespace sagelab::cogvideox {
+
+// Latent frames [begin, end) of every chunk: two each, an odd one goes to the first.
+struct ChunkRange {
+  int64_t begin, end;
+};
+std::vector<ChunkRange> chunk_ranges(int64_t frames);
+
+// How many of the upsamplers double time as well as space.
+int64_t temporal_levels(const VaeConfig& config);
+// Frames after doubling time: the first of an odd count stays single.
+inline int64_t doubled_frames(int64_t frames) {
+  return frames % 2 ? 2 * frames - 1 : 2 * frames;
+}
+// Output frames of a chunk of latent frames.
+int64_t output_frames(const VaeConfig& config, int64_t frames);
+
+// Convolutions run in this many parts along time: as in diffusers, none sees more than 2^30 elements.
+int64_t conv_parts(int64_t elements);
+
+struct TilePlan {
+  TileAxis rows, columns;
+};
+// Tiles are half of the config's sample size. Throws sagelab::Error where they are too small to advance.
+TilePlan tile_plan(const VaeConfig& config);
+// Whether a latent of h x w is cut at all.
+bool needs_tiles(const TilePlan& plan, int64_t h, int64_t w);
+
+}  // namespace sagelab::cogvideox
