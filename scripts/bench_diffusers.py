@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times one denoising forward of diffusers' own transformer with random weights: what `sagelab bench model` stands beside.
+
+bench_diffusers.py 2b|5b|1.5 [--attention default|flash|cudnn|efficient ...] [--repeat N]
+Prints one JSON line per attention backend: median, min and max milliseconds, batch 2 at the default size.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import statistics
+
+import torch
+from diffusers import CogVideoXTransformer3DModel
+from diffusers.models.embeddings import get_3d_rotary_pos_embed
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "tests/oracle/configs"
+SIZES = {"2b": (13, 60, 90), "5b": (13, 60, 90), "1.5": (22, 96, 170)}  # latent frames, height, width
+BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION,
+            "efficient": SDPBackend.EFFICIENT_ATTENTION}
+
+
+def build(variant, dtype):
+    config = json.loads((CONFIGS / f"cogvideox_{variant}/transformer/config.json").read_text())
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        model = CogVideoXTransformer3DModel.from_config(config)
+    model = model.to(dtype).to_empty(device="cuda").eval()
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            parameter.data.normal_(0, (parameter.numel() / parameter.shape[0]) ** -0.5)
+        elif name.endswith("bias"):
+            parameter.data.normal_(0, 0.1)
+        else:
+            parameter.data.normal_(1, 0.1)
+    if getattr(model.patch_embed, "use_positional_embeddings", False):
+        # Not saved with the weights: to_empty left it undefined.
+        p = model.patch_embed
+        p.pos_embedding = p._get_positional_embeddings(p.sample_height, p.sample_width, p.sample_frames, "cuda")
+    return model
+
+
+def inputs(model, variant, dtype):
+    frames, height, width = SIZES[variant]
+    config = model.config
+    generator = torch.Generator("cuda").manual_seed(1)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, device="cuda", dtype=dtype)
+    rotary = None
+    if config.use_rotary_positional_embeddings:
+        grid = (height // config.patch_size, width // config.patch_size)
+        if config.patch_size_t is None:
+            rotary = get_3d_rotary_pos_embed(config.attention_head_dim, ((0, 0), grid), grid, frames, device="cuda")
+        else:
+            rotary = get_3d_rotary_pos_embed(config.attention_head_dim, None, grid,
+                                             (frames + config.patch_size_t - 1) // config.patch_size_t,
+                                             grid_type="slice", max_size=grid, device="cuda")
+    return {"hidden_states": draw(2, frames, config.in_channels, height, width),
+            "encoder_hidden_states": draw(2, config.max_text_seq_length, config.text_embed_dim),
+            "timestep": torch.tensor([500, 500], device="cuda"), "image_rotary_emb": rotary, "return_dict": False}
+
+
+def milliseconds(call):
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    call()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end)
+
+
+@torch.inference_mode()
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("variant", choices=SIZES)
+    parser.add_argument("--attention", nargs="+", default=["default"], choices=["default", *BACKENDS])
+    parser.add_argument("--repeat", type=int, default=5)
+    arguments = parser.parse_args()
+    dtype = torch.float16 if arguments.variant == "2b" else torch.bfloat16
+    model = build(arguments.variant, dtype)
+    call = inputs(model, arguments.variant, dtype)
+    for attention in arguments.attention:
+        with sdpa_kernel(BACKENDS[attention]) if attention in BACKENDS else contextlib.nullcontext():
+            for _ in range(2):
+                out = model(**call)[0]
+            assert torch.isfinite(out).all(), "the forward of diffusers is not finite"
+            times = [milliseconds(lambda: model(**call)) for _ in range(arguments.repeat)]
+        print(json.dumps({"program": "diffusers", "variant": arguments.variant, "attention": attention,
+                          "median_ms": statistics.median(times), "min_ms": min(times), "max_ms": max(times),
+                          "gpu": torch.cuda.get_device_name()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
