@@ -1,1 +1,204 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+
+#include "attention/error.h"
+#include "pipelines/core/checkpoint/loader.h"
+#include "pipelines/core/checkpoint/source.h"
+#include "pipelines/core/config.h"
+#include "pipelines/core/weights.h"
+
+namespace sagelab {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Shards = std::map<std::string, std::shared_ptr<const SafetensorsFile>>;
+
+struct Located {
+  std::shared_ptr<const SafetensorsFile> file;
+  const StoredTensor* stored = nullptr;
+};
+using LocatedMap = std::map<std::string, Located>;
+
+// What save_pretrained names the files of a component; the last form of an index is diffusers' former one.
+struct Names {
+  std::string single;
+  std::vector<std::string> indices;
+  Names(const std::string& stem, const std::string& variant) {
+    const std::string dotted = variant.empty() ? "" : "." + variant;
+    single = stem + dotted + ".safetensors";
+    indices = {stem + ".safetensors.index" + dotted + ".json"};
+    if (!variant.empty()) indices.push_back(stem + ".safetensors" + dotted + ".index.json");
+  }
+};
+
+std::vector<std::string> files_in(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error))
+    throw Error(fmt::format("{}: no such folder", folder.string()),
+                "point to the folder of a whole diffusers checkpoint");
+  std::vector<std::string> names;
+  for (auto it = fs::directory_iterator(folder, error); !error && it != fs::directory_iterator();
+       it.increment(error))
+    names.push_back(it->path().filename().string());
+  if (error) throw Error(fmt::format("{}: cannot be read: {}", folder.string(), error.message()));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// "fp16" of "model.fp16.safetensors" and "model.safetensors.index.fp16.json".
+std::set<std::string> variants_in(const std::vector<std::string>& files, const std::string& stem) {
+  std::set<std::string> variants;
+  for (const auto& file : files)
+    for (const auto& [begin, end] : {std::pair(stem + ".", std::string(".safetensors")),
+                                     std::pair(stem + ".safetensors.index.", std::string(".json"))})
+      if (file.size() > begin.size() + end.size() && file.starts_with(begin) && file.ends_with(end))
+        variants.insert(file.substr(begin.size(), file.size() - begin.size() - end.size()));
+  return variants;
+}
+
+[[noreturn]] void no_weights(const fs::path& folder, const std::string& stem,
+                             const std::vector<std::string>& files) {
+  for (const auto& file : files)
+    for (const char* ending : {".bin", ".pt", ".pth", ".ckpt"})
+      if (file.ends_with(ending))
+        throw Error(
+            fmt::format(
+                "{}: the weights are there only as a pickle ({}), which can run any code and is not read",
+                folder.string(), file),
+            "save them again with save_pretrained(..., safe_serialization=True)");
+  const auto variants = variants_in(files, stem);
+  if (!variants.empty())
+    throw Error(fmt::format("{}: {}.safetensors is missing; there is only the variant {}", folder.string(),
+                            stem, fmt::join(variants, ", ")),
+                fmt::format("ask for it with --variant {}", *variants.begin()));
+  throw Error(fmt::format("{}: neither {}.safetensors nor {}.safetensors.index.json is there",
+                          folder.string(), stem, stem),
+              "the checkpoint is incomplete; download the file");
+}
+
+// The single file or the index to read. Where both lie there, each library's own choice: transformers
+// ("model") takes the single file, diffusers the index.
+std::string choose(const fs::path& folder, const std::string& stem, const std::string& variant) {
+  const auto files = files_in(folder);
+  const auto there = [&](const std::string& name) {
+    return std::binary_search(files.begin(), files.end(), name);
+  };
+  for (const auto& v :
+       variant.empty() ? std::vector<std::string>{""} : std::vector<std::string>{variant, ""}) {
+    const Names names(stem, v);
+    if (stem == "model" && there(names.single)) return names.single;
+    for (const auto& index : names.indices)
+      if (there(index)) return index;
+    if (there(names.single)) return names.single;
+  }
+  no_weights(folder, stem, files);
+}
+
+// The index's weight_map, checked: names of files of this very folder.
+std::map<std::string, std::string> weight_map(const fs::path& index) {
+  const nlohmann::json json = read_json(index);
+  const auto bad = [&](const std::string& what) {
+    throw Error(fmt::format("{}: {}", index.string(), what), "the index is damaged; download it again");
+  };
+  const auto it = json.is_object() ? json.find("weight_map") : json.end();
+  if (it == json.end() || !it->is_object() || it->empty()) bad("has no weight_map from tensors to files");
+  for (const auto& [key, file] : it->items()) {
+    if (!file.is_string()) bad(fmt::format("weight_map gives no file name for {}", key));
+    const auto& name = file.get_ref<const std::string&>();
+    if (name.find_first_of("/\\") != std::string::npos || !name.ends_with(".safetensors"))
+      bad(fmt::format("weight_map sends {} to {}, which is no .safetensors file of this folder", key, name));
+  }
+  return it->get<std::map<std::string, std::string>>();
+}
+
+LocatedMap from_index(const fs::path& folder, const std::string& name) {
+  const auto map = weight_map(folder / name);
+  Shards shards;
+  for (const auto& [key, file] : map) {
+    auto& shard = shards[file];
+    if (shard) continue;
+    if (!fs::exists(folder / file))
+      throw Error(fmt::format("{}: {} is missing, which {} names", folder.string(), file, name),
+                  "the checkpoint is incomplete; download the file");
+    shard = std::make_shared<SafetensorsFile>(folder / file);
+  }
+  LocatedMap tensors;
+  for (const auto& [key, file] : map) {
+    const auto& shard = shards.at(file);
+    const auto it = shard->tensors().find(key);
+    if (it == shard->tensors().end())
+      throw Error(
+          fmt::format("{}: tensor {} is missing, which {} places here", shard->path().string(), key, name),
+          "index and shards do not belong together; download both again");
+    tensors[key] = {shard, &it->second};
+  }
+  for (const auto& [file, shard] : shards)
+    for (const auto& [key, stored] : shard->tensors())
+      if (!map.contains(key))
+        throw Error(
+            fmt::format("{}: holds tensor {}, which {} does not name", shard->path().string(), key, name),
+            "index and shards do not belong together; download both again");
+  return tensors;
+}
+
+LocatedMap locate(const fs::path& folder, const std::string& stem, const std::string& variant) {
+  const std::string name = choose(folder, stem, variant);
+  if (name.ends_with(".json")) return from_index(folder, name);
+  const auto file = std::make_shared<const SafetensorsFile>(folder / name);
+  LocatedMap tensors;
+  for (const auto& [key, stored] : file->tensors()) tensors[key] = {file, &stored};
+  return tensors;
+}
+
+class FolderSource final : public WeightSource {
+ public:
+  FolderSource(fs::path folder, LocatedMap tensors, LoadProgress progress)
+      : folder_(std::move(folder)), tensors_(std::move(tensors)), loader_(std::move(progress)) {}
+
+  std::string where(const std::string& key) const override {
+    const auto it = tensors_.find(key);
+    return it == tensors_.end() ? folder_.string() : it->second.file->path().string();
+  }
+  bool has(const std::string& key) const override { return tensors_.contains(key); }
+  std::optional<std::vector<int64_t>> shape(const std::string& key) const override {
+    return tensors_.at(key).stored->shape;
+  }
+  void fill(const std::string& key, const at::Tensor& out) override {
+    const Located& located = tensors_.at(key);
+    loader_.queue(located.file, *located.stored, out);
+  }
+  void wait() override { loader_.wait(); }
+  std::vector<std::string> keys() const override {
+    std::vector<std::string> keys;
+    for (const auto& [key, located] : tensors_) keys.push_back(key);
+    return keys;
+  }
+
+ private:
+  const fs::path folder_;
+  const LocatedMap tensors_;
+  Loader loader_;
+};
+
+}  // namespace
+
+std::shared_ptr<WeightSource> open_folder(const fs::path& folder, std::string_view stem,
+                                          std::string_view variant, LoadProgress progress) {
+  return std::make_shared<FolderSource>(folder, locate(folder, std::string(stem), std::string(variant)),
+                                        std::move(progress));
+}
+
+std::vector<TensorInfo> list_folder(const fs::path& folder, std::string_view stem, std::string_view variant) {
+  std::vector<TensorInfo> list;
+  for (const auto& [key, located] : locate(folder, std::string(stem), std::string(variant)))
+    list.push_back({key, located.stored->shape, safetensors_dtype(located.stored->dtype),
+                    int64_t(located.stored->end - located.stored->begin),
+                    located.file->path().filename().string()});
+  return list;
+}
+
+}  // namespace sagelab

@@ -1,1 +1,137 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "pipelines/core/weights.h"
+
+#include <c10/util/Exception.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "attention/error.h"
+#include "pipelines/core/checkpoint/source.h"
+#include "pipelines/core/memory.h"
+
+namespace sagelab {
+
+struct Weights::Asked {
+  std::map<std::string, std::vector<int64_t>> shapes;
+};
+
+Weights::Weights(std::shared_ptr<WeightSource> source, Target target)
+    : source_(std::move(source)), asked_(std::make_shared<Asked>()), target_(target) {}
+
+std::string Weights::full(std::string_view name) const {
+  if (prefix_.empty()) return std::string(name);
+  return name.empty() ? prefix_ : fmt::format("{}.{}", prefix_, name);
+}
+
+Weights Weights::operator/(std::string_view prefix) const {
+  Weights view = *this;
+  view.prefix_ = full(prefix);
+  return view;
+}
+
+Weights Weights::operator/(int64_t index) const {
+  return *this / std::to_string(index);
+}
+
+bool Weights::has(std::string_view name) const {
+  return source_->has(full(name));
+}
+
+void Weights::ask(const std::string& key, at::IntArrayRef shape) const {
+  if (!source_->has(key))
+    throw Error(fmt::format("{}: tensor {} is missing", source_->where(key), key),
+                "the weights belong to another model than config.json, or are incomplete");
+  const auto stored = source_->shape(key);
+  if (stored && at::IntArrayRef(*stored) != shape)
+    throw Error(fmt::format("{}: tensor {} has shape [{}], but [{}] is expected", source_->where(key), key,
+                            fmt::join(*stored, ", "), fmt::join(shape, ", ")),
+                "the weights belong to another model than config.json");
+  asked_->shapes[key] = shape.vec();
+}
+
+at::Tensor Weights::allocate(const std::string& key, at::IntArrayRef shape,
+                             std::optional<at::ScalarType> dtype) const {
+  const auto options = at::TensorOptions().dtype(dtype.value_or(target_.dtype)).device(target_.device);
+  try {
+    return at::empty(shape, options);
+  } catch (const c10::Error& e) {
+    const bool full =
+        dynamic_cast<const c10::OutOfMemoryError*>(&e) || std::strstr(e.what(), "not enough memory");
+    if (!full) throw;
+    const int64_t bytes = c10::multiply_integers(shape) * int64_t(options.dtype().itemsize());
+    throw Error(fmt::format("out of memory on {} while loading {}: it takes {}, and {} are free",
+                            target_.device.str(), key, human_bytes(bytes),
+                            human_bytes(available_memory(target_.device))),
+                "free memory there, or choose a smaller model or dtype");
+  }
+}
+
+at::Tensor Weights::tensor(std::string_view name, at::IntArrayRef shape,
+                           std::optional<at::ScalarType> dtype) const {
+  const std::string key = full(name);
+  ask(key, shape);
+  at::Tensor out = allocate(key, shape, dtype);
+  if (!target_.device.is_meta()) source_->fill(key, out);
+  return out;
+}
+
+Linear Weights::linear(std::string_view name, int64_t out, int64_t in, bool bias,
+                       std::optional<at::ScalarType> dtype) const {
+  const Weights w = *this / name;
+  Linear linear;
+  linear.weight = w.tensor("weight", {out, in}, dtype);
+  if (bias) linear.bias = w.tensor("bias", {out}, dtype);
+  return linear;
+}
+
+Linear Weights::stacked(std::span<const std::string_view> names, std::span<const int64_t> outs, int64_t in,
+                        bool bias) const {
+  TORCH_CHECK(names.size() == outs.size() && !names.empty(), names.size(), " linears stacked with ",
+              outs.size(), " widths");
+  int64_t total = 0;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const Weights w = *this / names[i];
+    w.ask(w.full("weight"), {outs[i], in});
+    if (bias) w.ask(w.full("bias"), {outs[i]});
+    total += outs[i];
+  }
+  Linear linear;
+  linear.weight = allocate((*this / names[0]).full("weight"), {total, in}, {});
+  if (bias) linear.bias = allocate((*this / names[0]).full("bias"), {total}, {});
+  if (target_.device.is_meta()) return linear;
+  int64_t row = 0;
+  for (size_t i = 0; i < names.size(); row += outs[i], ++i) {
+    const Weights w = *this / names[i];
+    source_->fill(w.full("weight"), linear.weight.narrow(0, row, outs[i]));
+    if (bias) source_->fill(w.full("bias"), linear.bias.narrow(0, row, outs[i]));
+  }
+  return linear;
+}
+
+void Weights::require_all_read(std::span<const std::string_view> ignored) const {
+  source_->wait();
+  std::vector<std::string> unread;
+  for (const auto& key : source_->keys()) {
+    const auto covers = [&](std::string_view prefix) { return key.starts_with(prefix); };
+    const bool ours = prefix_.empty() || key.starts_with(prefix_ + ".");
+    if (ours && !asked_->shapes.contains(key) && std::none_of(ignored.begin(), ignored.end(), covers))
+      unread.push_back(key);
+  }
+  if (unread.empty()) return;
+  constexpr size_t kShown = 5;
+  std::string names =
+      fmt::format("{}", fmt::join(unread.begin(), unread.begin() + std::min(unread.size(), kShown), ", "));
+  if (unread.size() > kShown) names += fmt::format(" and {} more", unread.size() - kShown);
+  throw Error(fmt::format("{}: {} {} no part of this model: {}", source_->where(unread.front()),
+                          unread.size(), unread.size() == 1 ? "tensor is" : "tensors are", names),
+              "the weights belong to another model than config.json");
+}
+
+std::vector<std::pair<std::string, std::vector<int64_t>>> Weights::requested() const {
+  return {asked_->shapes.begin(), asked_->shapes.end()};
+}
+
+}  // namespace sagelab
