@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The configs of a CogVideoX folder: every key honoured or refused by name. Defaults are diffusers' class defaults.
+// The configs of a CogVideoX folder: every key honoured or refused by name. Defaults are diffusers' class
+// defaults.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +24,14 @@ struct TransformerConfig {
   bool norm_affine = true;
   double norm_eps = 1e-5;
   Activation activation = Activation::GeluTanh, timestep_activation = Activation::Silu;
+  bool gated_ff = false;  // geglu, swiglu: the first linear makes values and gates
   bool attention_bias = true, flip_sin_to_cos = true;
   double freq_shift = 0;
 
+  // Throws sagelab::Error naming the file and the key: unknown, of a wrong type, or of a value we do not run.
   explicit TransformerConfig(Config& config);
   int64_t dim() const { return heads * head_dim; }
+  int64_t ff_dim() const { return 4 * dim(); }
   int64_t temporal_patch() const { return patch_size_t ? patch_size_t : 1; }
 };
 
@@ -40,6 +44,7 @@ struct VaeConfig {
   double scaling_factor = 1.15258426;
   Activation activation = Activation::Silu;
 
+  // Throws as above.
   explicit VaeConfig(Config& config);
   int64_t spatial_compression() const { return int64_t(1) << (block_out_channels.size() - 1); }
 };
