@@ -22,7 +22,8 @@ struct Picture {
   }
 };
 
-// Seconds, who served what, memory: JSON from the start, since every reader of it (file, window, test) wants JSON.
+// Seconds, who served what, memory: JSON from the start, since every reader of it (file, window, test) wants
+// JSON.
 struct Frames {
   std::shared_ptr<const Picture> picture;
   double fps = 8;

@@ -15,14 +15,14 @@ namespace sagelab {
 
 // What a run will do and need, from headers and configs alone.
 struct Plan {
-  int64_t tokens = 0;       // that attention sees per sample: text and latents
-  int64_t text_tokens = 0;  // of those
-  int64_t prompt_tokens = 0;  // of those, before padding
+  int64_t tokens = 0;            // that attention sees per sample: text and latents
+  int64_t text_tokens = 0;       // of those
+  int64_t prompt_tokens = 0;     // of those, before padding
   double flops_per_forward = 0;  // multiply-add = 2; batch 1
-  int forwards = 0;  // over the run, guidance counted
+  int forwards = 0;              // over the run, guidance counted
   std::vector<int64_t> latent_shape;
   struct Component {
-    std::string name;      // "transformer"
+    std::string name;  // "transformer"
     int64_t parameters = 0;
     int64_t file_bytes = 0;
     int64_t bytes = 0;  // resident, in the run's dtype
@@ -49,9 +49,11 @@ struct Family {
   // Fills in every unset field from the folder's configs; throws sagelab::Error where sizes do not fit.
   std::function<Request(const Request&)> resolve;
   std::function<Plan(const Request&)> plan;  // of a resolved request
-  // Builds nothing yet: components are loaded by the steps that need them, and freed where memory asks for it.
+  // Builds nothing yet: components are loaded by the steps that need them, and freed where memory asks for
+  // it.
   std::function<std::unique_ptr<Pipeline>(const Request&, const RunContext&)> open;
-  std::vector<std::string> variants;  // released sizes: "2b", "5b", "1.5"
+  std::vector<std::string> variants;                                     // released sizes: "2b", "5b", "1.5"
+  std::function<std::string(const std::string& variant)> variant_dtype;  // as released: "fp16"
   std::function<BenchModel(const std::string& variant, const Target& target)> bench;
   // Every (key, shape) read of a component with a given config, for the full-size name tests and for `info`.
   std::function<std::vector<std::pair<std::string, std::vector<int64_t>>>(const std::string& component,
@@ -65,5 +67,7 @@ std::span<const Family> families();
 const Family& family_of(const std::filesystem::path& model);
 // The device and dtype a request means on this machine; throws sagelab::Error for a device that is not there.
 Target resolve_target(const Request& request);
+std::string device_name(const at::Device& device);  // as a request says it: "cpu", "cuda:0"
+std::string dtype_name(at::ScalarType dtype);       // "fp32", "fp16", "bf16"
 
 }  // namespace sagelab

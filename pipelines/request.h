@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -16,9 +17,9 @@ using OptionValue = std::variant<bool, int64_t, double, std::string>;
 
 // One row of the option table that a family publishes: flags, window controls and JSON are made from it.
 struct Option {
-  std::string name;  // diffusers' own: "use_dynamic_cfg"
-  OptionValue fallback;  // the default; its alternative fixes the type
-  double min = 0, max = 0;  // for numbers, where min < max
+  std::string name;                  // diffusers' own: "use_dynamic_cfg"
+  OptionValue fallback;              // the default; its alternative fixes the type
+  double min = 0, max = 0;           // for numbers, where min < max
   std::vector<std::string> choices;  // for strings, where not empty
   std::string help;
 };
@@ -31,17 +32,17 @@ struct Request {
   std::optional<int> width, height, num_frames, steps;
   std::optional<double> guidance_scale;
   uint64_t seed = 0;
-  std::string dtype = "auto";      // auto | fp32 | fp16 | bf16
-  std::string device = "auto";     // auto | cpu | cuda | cuda:N
-  std::string variant;             // "fp16", "bf16": which files of the folder
-  std::string attention;           // a spec; empty: the device's default
+  std::string dtype = "auto";                // auto | fp32 | fp16 | bf16
+  std::string device = "auto";               // auto | cpu | cuda | cuda:N
+  std::string variant;                       // "fp16", "bf16": which files of the folder
+  std::string attention;                     // a spec; empty: the device's default
   std::string attention_switch = "forward";  // forward | call: when a live switch takes effect
-  std::string vae_tiling = "auto"; // auto | on | off
-  std::string offload = "auto";    // auto | none | encoders
+  std::string vae_tiling = "auto";           // auto | on | off
+  std::string offload = "auto";              // auto | none | encoders
   std::optional<double> fps;
-  int preview = 0;                 // a preview every N steps; 0: none
-  std::string output;              // x.mp4 | x.png | folder/
-  std::string latents;             // where finished latents go; empty: beside the output
+  int preview = 0;      // a preview every N steps; 0: none
+  std::string output;   // x.mp4 | x.png | folder/
+  std::string latents;  // where finished latents go; empty: beside the output
   std::map<std::string, OptionValue> options;
 };
 
@@ -53,5 +54,8 @@ nlohmann::json to_json(const Request& request);
 void check_options(const std::map<std::string, OptionValue>& options, const std::vector<Option>& table);
 // The request's value, or the table's default.
 OptionValue option_value(const Request& request, const std::vector<Option>& table, const std::string& name);
+// Throws sagelab::Error naming the first byte that is not UTF-8: "the prompt is not UTF-8: byte 0xff at
+// position 3".
+void check_utf8(std::string_view text, std::string_view what);
 
 }  // namespace sagelab

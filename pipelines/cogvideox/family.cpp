@@ -1,1 +1,231 @@
 // SPDX-License-Identifier: Apache-2.0
+// CogVideoX's line in the table of families: options, defaults, released variants.
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <cmath>
+
+#include "attention/error.h"
+#include "attention/registry.h"
+#include "pipelines/cogvideox/pipeline.h"
+#include "pipelines/cogvideox/positions.h"
+#include "pipelines/cogvideox/sampler.h"
+#include "pipelines/footprint.h"
+
+namespace sagelab::cogvideox {
+namespace {
+
+using Json = nlohmann::json;
+
+// diffusers' __call__ defaults.
+constexpr int kSteps = 50;
+constexpr double kGuidance = 6;
+constexpr int64_t kTextLength = 226;
+
+void check_multiple(const char* name, int value, int64_t unit) {
+  if (value > 0 && value % unit == 0) return;
+  const int64_t below = value / unit * unit;
+  const std::string nearest =
+      below >= unit ? fmt::format("{} or {}", below, below + unit) : fmt::format("{}", unit);
+  throw Error(fmt::format("{} is {}, not a multiple of {}", name, value, unit), "nearest: " + nearest);
+}
+
+void check_frames(int frames, int64_t ratio) {
+  if (frames > 0 && (frames - 1) % ratio == 0) return;
+  const int64_t below = frames > 0 ? (frames - 1) / ratio * ratio + 1 : 1;
+  throw Error(fmt::format("num_frames is {}, not of the form {}k + 1", frames, ratio),
+              frames > 0 ? fmt::format("nearest: {} or {}", below, below + ratio) : "nearest: 1");
+}
+
+void check_choice(const char* name, const std::string& value, std::initializer_list<const char*> choices) {
+  for (const char* choice : choices)
+    if (value == choice) return;
+  throw Error(fmt::format("{} is \"{}\", not one of: {}", name, value, fmt::join(choices, ", ")));
+}
+
+void fill_defaults(Request& r, const Folder& folder) {
+  const int unit = int(folder.vae.spatial_compression());
+  if (!r.height) r.height = int(folder.transformer.sample_height) * unit;
+  if (!r.width) r.width = int(folder.transformer.sample_width) * unit;
+  if (!r.num_frames) r.num_frames = int(folder.transformer.sample_frames);
+  if (!r.steps) r.steps = kSteps;
+  if (!r.guidance_scale) r.guidance_scale = kGuidance;
+  if (!r.fps) r.fps = folder.transformer.patch_size_t ? 16 : 8;  // 1.5 was trained at twice the rate
+  for (const Option& option : options()) r.options[option.name] = option_value(r, options(), option.name);
+}
+
+void check_sizes(const Request& r, const Folder& folder) {
+  const TransformerConfig& c = folder.transformer;
+  const int64_t unit = folder.vae.spatial_compression() * c.patch_size;
+  check_multiple("height", *r.height, unit);
+  check_multiple("width", *r.width, unit);
+  check_frames(*r.num_frames, folder.vae.temporal_compression_ratio);
+  const Geometry g(folder, r);
+  check_positions(c, {g.text_tokens, g.frames, g.height, g.width});
+}
+
+void check_numbers(const Request& r) {
+  if (!(std::isfinite(*r.guidance_scale) && *r.guidance_scale >= 0))
+    throw Error(fmt::format("guidance_scale is {}, not a number of at least 0", *r.guidance_scale),
+                "above 1 guides, up to 1 does not");
+  if (!(std::isfinite(*r.fps) && *r.fps > 0 && *r.fps <= 1000))
+    throw Error(fmt::format("fps is {}, not within 0 to 1000", *r.fps));
+  if (r.preview < 0) throw Error(fmt::format("preview is {}, not a number of steps", r.preview));
+}
+
+bool fits(const Folder& folder, const Request& request, const std::string& phase, int64_t there) {
+  for (const auto& [name, bytes] : peak_by_phase(folder, request))
+    if ((phase.empty() || name == phase) && bytes > there) return false;
+  return true;
+}
+
+// Choices that can change bits or memory are made here, once, and stored.
+void resolve_automatic(Request& r, const Folder& folder, const Target& target) {
+  const int64_t there = memory_for_tensors(target.device);
+  if (r.offload == "auto") {
+    r.offload = "none";
+    if (!fits(folder, r, "", there)) r.offload = "encoders";
+  }
+  if (r.vae_tiling == "auto") {
+    r.vae_tiling = "off";
+    if (!fits(folder, r, "decode", there)) r.vae_tiling = "on";
+  }
+}
+
+Request resolve(const Request& request) {
+  Request r = request;
+  check_utf8(r.prompt, "prompt");
+  check_utf8(r.negative_prompt, "negative prompt");
+  check_choice("vae_tiling", r.vae_tiling, {"auto", "on", "off"});
+  check_choice("offload", r.offload, {"auto", "none", "encoders"});
+  check_choice("attention_switch", r.attention_switch, {"forward", "call"});
+  check_options(r.options, options());
+  const Folder folder(r);
+  fill_defaults(r, folder);
+  check_numbers(r);
+  check_sizes(r, folder);
+  const std::string scheduler = std::get<std::string>(r.options.at("scheduler"));
+  make_sampler(folder.root / "scheduler", scheduler == "auto" ? "" : scheduler, *r.steps);
+  const Target target = resolve_target(r);
+  r.device = device_name(target.device);
+  r.dtype = dtype_name(target.dtype);
+  if (r.attention.empty()) r.attention = attention::default_spec(target.device);
+  resolve_automatic(r, folder, target);
+  return r;
+}
+
+struct Variant {
+  const char* name;
+  const char* dtype;  // as released
+  int height, width, num_frames;
+  Json transformer;
+};
+
+const std::vector<Variant>& released() {
+  static const Json kRotary = {
+      {"use_rotary_positional_embeddings", true}, {"num_attention_heads", 48}, {"num_layers", 42}};
+  static const auto with = [](Json base, const Json& more) {
+    base.update(more);
+    return base;
+  };
+  static const std::vector<Variant> kReleased = {{"2b", "fp16", 480, 720, 49, Json::object()},
+                                                 {"5b", "bf16", 480, 720, 49, kRotary},
+                                                 {"1.5", "bf16", 768, 1360, 81,
+                                                  with(kRotary, {{"patch_size_t", 2},
+                                                                 {"sample_height", 300},
+                                                                 {"sample_width", 300},
+                                                                 {"sample_frames", 81},
+                                                                 {"patch_bias", false}})}};
+  return kReleased;
+}
+
+const Variant& variant_of(const std::string& name) {
+  for (const Variant& v : released())
+    if (name == v.name) return v;
+  throw Error(fmt::format("no variant \"{}\" of CogVideoX", name), "known: 2b, 5b, 1.5");
+}
+
+BenchModel bench(const std::string& name, const Target& target) {
+  constexpr int64_t kBatch = 2, kVaeSpatial = 8, kVaeTemporal = 4;
+  const Variant& variant = variant_of(name);
+  Config config(variant.transformer, "CogVideoX " + name);
+  const TransformerConfig c(config);
+  const Weights w(random_source(0), target);
+  const auto model = std::make_shared<const Transformer>(w, c);
+  w.require_all_read();
+  const int64_t latent_frames = (variant.num_frames - 1) / kVaeTemporal + 1, pt = c.temporal_patch();
+  const int64_t frames = (latent_frames + pt - 1) / pt * pt;
+  const int64_t h = variant.height / kVaeSpatial, width = variant.width / kVaeSpatial;
+
+  auto generator = at::detail::createCPUGenerator(0);
+  const auto drawn = [&](at::IntArrayRef shape) {
+    return at::randn(shape, generator, at::TensorOptions(at::kFloat)).to(target.device, target.dtype);
+  };
+  const at::Tensor latents = drawn({kBatch, frames, c.in_channels, h, width});
+  const at::Tensor text = drawn({kBatch, kTextLength, c.text_embed_dim});
+  const at::Tensor t = at::full({kBatch}, int64_t(500), latents.options().dtype(at::kLong));
+  const attention::Rope rope =
+      c.rotary ? rope_table(c, kTextLength, frames, h, width, target.device) : attention::Rope{};
+
+  BenchModel result;
+  result.forward = [=](const Forward& forward) { return (*model)(latents, text, t, rope, forward); };
+  result.latent_shape = latents.sizes().vec();
+  result.tokens = kTextLength + frames / pt * (h / c.patch_size) * (width / c.patch_size);
+  result.flops = double(kBatch) * flops(c, kTextLength, frames, h, width);
+  return result;
+}
+
+std::vector<std::pair<std::string, std::vector<int64_t>>> names(const std::string& component,
+                                                                const Json& json) {
+  return requested_names(component, Config(json, component));
+}
+
+}  // namespace
+
+const std::vector<Option>& options() {
+  static const std::vector<Option> kOptions = {
+      {"use_dynamic_cfg",
+       false,
+       0,
+       0,
+       {},
+       "guidance that grows over the steps; the model cards advise it with dpm"},
+      {"max_sequence_length",
+       kTextLength,
+       1,
+       4096,
+       {},
+       "text tokens, padding included; longer prompts are cut"},
+      {"scheduler",
+       std::string("auto"),
+       0,
+       0,
+       {"auto", "ddim", "dpm"},
+       "auto: the one that the model folder names"},
+  };
+  return kOptions;
+}
+
+Family family() {
+  Family f;
+  f.name = "cogvideox";
+  f.class_name = "CogVideoXPipeline";
+  f.help = "CogVideoX 2B, 5B and 1.5: text to video";
+  f.options = []() -> const std::vector<Option>& { return options(); };
+  f.resolve = resolve;
+  f.plan = [](const Request& request) { return plan(Folder(request), request); };
+  f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
+    return std::make_unique<CogVideoX>(request);
+  };
+  for (const Variant& variant : released()) f.variants.push_back(variant.name);
+  f.variant_dtype = [](const std::string& name) { return std::string(variant_of(name).dtype); };
+  f.bench = bench;
+  f.names = names;
+  f.components = {"text_encoder", "transformer", "vae"};
+  return f;
+}
+
+}  // namespace sagelab::cogvideox

@@ -1,1 +1,285 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "pipelines/cogvideox/pipeline.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+
+#include "attention/error.h"
+#include "pipelines/cogvideox/sampler.h"
+#include "pipelines/core/memory.h"
+
+namespace sagelab::cogvideox {
+namespace {
+
+namespace fs = std::filesystem;
+
+template <typename T>
+T parse(const fs::path& file) {
+  Config config(file);
+  return T(config);
+}
+
+// model_index.json names a library and a class per component; a component that it adds must be null.
+fs::path checked_root(const Request& request) {
+  const fs::path root = request.model, file = root / "model_index.json";
+  const nlohmann::json index = read_json(file);
+  static const std::map<std::string, std::vector<std::string>> kClasses = {
+      {"tokenizer", {"T5Tokenizer", "T5TokenizerFast"}},
+      {"text_encoder", {"T5EncoderModel"}},
+      {"transformer", {"CogVideoXTransformer3DModel"}},
+      {"vae", {"AutoencoderKLCogVideoX"}},
+      {"scheduler", {"CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"}}};
+  const auto class_of = [](const nlohmann::json& entry) {
+    return entry.is_array() && entry.size() == 2 && entry[1].is_string() ? entry[1].get<std::string>()
+                                                                         : std::string();
+  };
+  for (const auto& [key, entry] : index.items()) {
+    if (key.starts_with('_') || kClasses.count(key)) continue;
+    if (!entry.is_null() && entry != nlohmann::json::array({nullptr, nullptr}))
+      throw Error(fmt::format("{}: unknown key {} = {}", file.string(), key, entry.dump()),
+                  "this program would ignore it; remove it if that is right");
+  }
+  for (const auto& [name, classes] : kClasses) {
+    const std::string found = index.contains(name) ? class_of(index[name]) : "";
+    if (std::find(classes.begin(), classes.end(), found) == classes.end())
+      throw Error(fmt::format("{}: {} is {}, not {}", file.string(), name, found.empty() ? "missing" : found,
+                              fmt::join(classes, " or ")));
+  }
+  return root;
+}
+
+at::Tensor ids_of(const Tokens& tokens, const at::Device& device) {
+  return at::tensor(tokens.ids, at::kLong).unsqueeze(0).to(device);
+}
+
+// The first three principal components over channels, two standard deviations to the ends of the range.
+at::Tensor principal_colours(const at::Tensor& latents) {  // [T, C, h, w]
+  const int64_t channels = latents.size(1);
+  const at::Tensor rows = latents.permute({0, 2, 3, 1}).reshape({-1, channels}).to(at::kFloat);
+  const at::Tensor centred = rows - rows.mean(0, true);
+  const at::Tensor covariance = (at::matmul(centred.t(), centred) / double(rows.size(0))).cpu();
+  at::Tensor axes = std::get<1>(at::linalg_eigh(covariance)).flip({1}).slice(1, 0, 3);  // largest first
+  // An axis has no sign of its own; without a rule colours would flip between steps.
+  const at::Tensor largest = axes.gather(0, axes.abs().argmax(0, true));
+  axes = (axes * largest.sign()).to(centred.device());
+  at::Tensor colours = at::matmul(centred, axes);
+  colours = colours / (2 * colours.square().mean(0, true).sqrt()).clamp_min(1e-6);
+  if (colours.size(1) < 3) colours = colours.slice(1, 0, 1).expand({-1, 3});
+  return colours.clamp(-1, 1)
+      .view({latents.size(0), latents.size(2), latents.size(3), 3})
+      .permute({0, 3, 1, 2});
+}
+
+}  // namespace
+
+Folder::Folder(const Request& request)
+    : root(checked_root(request)),
+      variant(request.variant),
+      transformer(parse<TransformerConfig>(root / "transformer/config.json")),
+      vae(parse<VaeConfig>(root / "vae/config.json")),
+      text(parse<T5Config>(root / "text_encoder/config.json")) {
+  const auto agree = [&](const char* a, int64_t x, const char* b, int64_t y) {
+    if (x != y) throw Error(fmt::format("{}: {} = {} does not fit {} = {}", root.string(), a, x, b, y));
+  };
+  agree("text_encoder d_model", text.d_model, "transformer text_embed_dim", transformer.text_embed_dim);
+  agree("vae latent_channels", vae.latent_channels, "transformer in_channels", transformer.in_channels);
+  agree("transformer out_channels", transformer.out_channels, "in_channels", transformer.in_channels);
+  agree("vae out_channels", vae.out_channels, "the colours of a picture", 3);
+}
+
+Geometry::Geometry(const Folder& folder, const Request& request) {
+  const TransformerConfig& c = folder.transformer;
+  const int64_t latent_frames = (request.num_frames.value() - 1) / folder.vae.temporal_compression_ratio + 1;
+  padding = (c.temporal_patch() - latent_frames % c.temporal_patch()) % c.temporal_patch();
+  frames = latent_frames + padding;
+  height = request.height.value() / folder.vae.spatial_compression();
+  width = request.width.value() / folder.vae.spatial_compression();
+  text_tokens = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
+  video_tokens = frames / c.temporal_patch() * (height / c.patch_size) * (width / c.patch_size);
+}
+
+bool is_guided(const Request& request) {
+  return request.guidance_scale.value() > 1;
+}
+
+double dynamic_guidance(double scale, int steps, double timestep) {
+  const double power = std::pow((steps - timestep) / steps, 5.0);
+  return 1 + scale * ((1 - std::cos(std::numbers::pi * power)) / 2);
+}
+
+CogVideoX::CogVideoX(const Request& request) : folder_(request), target_(resolve_target(request)) {}
+
+void CogVideoX::make_room(int64_t bytes, const Request& request) {
+  const auto fits = [&] { return available_memory(target_.device) >= bytes; };
+  if (request.offload == "none" || fits()) return;
+  transformer_.reset();
+  if (!fits()) vae_.reset();
+}
+
+// Checked before loading: on a CPU the system would end the process where memory runs out.
+static void require_room(const std::string& name, int64_t bytes, const Target& target) {
+  const int64_t there = available_memory(target.device);
+  if (bytes <= there) return;
+  throw Error(
+      fmt::format("out of memory: the {} takes {} in {} on {}, and {} are free", name, human_bytes(bytes),
+                  dtype_name(target.dtype), device_name(target.device), human_bytes(there)),
+      "use --dtype bf16, --offload encoders or a machine with more memory");
+}
+
+void CogVideoX::load_text_encoder(const RunContext& run) {
+  if (text_encoder_) return;
+  require_room("text encoder", component_bytes(folder_, "text_encoder", target_.dtype), target_);
+  Loading loading(run);
+  const Weights w(open_folder(folder_.root / "text_encoder", "model", folder_.variant, loading.progress()),
+                  target_);
+  text_encoder_ = std::make_unique<T5Encoder>(w, folder_.text);
+  // A second name of `shared`, which older files carry along.
+  static constexpr std::array<std::string_view, 1> kIgnored = {"encoder.embed_tokens."};
+  w.require_all_read(kIgnored);
+}
+
+void CogVideoX::load_transformer(const RunContext& run) {
+  if (transformer_) return;
+  require_room("transformer", component_bytes(folder_, "transformer", target_.dtype), target_);
+  Loading loading(run);
+  const Weights w(open_folder(folder_.root / "transformer", "diffusion_pytorch_model", folder_.variant,
+                              loading.progress()),
+                  target_);
+  transformer_ = std::make_unique<Transformer>(w, folder_.transformer);
+  w.require_all_read();
+}
+
+void CogVideoX::load_vae(const RunContext& run) {
+  if (vae_) return;
+  require_room("vae", component_bytes(folder_, "vae", target_.dtype), target_);
+  Loading loading(run);
+  const Weights w(
+      open_folder(folder_.root / "vae", "diffusion_pytorch_model", folder_.variant, loading.progress()),
+      target_);
+  vae_ = std::make_unique<VaeDecoder>(w, folder_.vae);
+  static constexpr std::array<std::string_view, 1> kIgnored = {"encoder."};
+  w.require_all_read(kIgnored);
+}
+
+at::Tensor CogVideoX::embed(const Request& request, bool guided, const RunContext& run) {
+  const int64_t length = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
+  const auto tokenizer = open_t5_tokenizer(folder_.root / "tokenizer");
+  const Tokens prompt = tokenizer->encode(request.prompt, length);
+  if (prompt.truncated)
+    run.notice(fmt::format("the prompt is cut at {} tokens (max_sequence_length)", length));
+  make_room(component_bytes(folder_, "text_encoder", target_.dtype), request);
+  load_text_encoder(run);
+  // One at a time, as diffusers encodes them: the sum of a matrix product depends on the batch.
+  std::vector<at::Tensor> rows;
+  if (guided) {
+    const Tokens negative = tokenizer->encode(request.negative_prompt, length);
+    if (negative.truncated)
+      run.notice(fmt::format("the negative prompt is cut at {} tokens (max_sequence_length)", length));
+    rows.push_back((*text_encoder_)(ids_of(negative, target_.device)));
+    run.check_cancelled();
+  }
+  rows.push_back((*text_encoder_)(ids_of(prompt, target_.device)));
+  if (request.offload == "encoders") text_encoder_.reset();
+  return at::cat(rows).to(target_.dtype);
+}
+
+Conditioning CogVideoX::encode(const Request& request, const RunContext& run) {
+  const int64_t length = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
+  const bool guided = is_guided(request);
+  const std::string negative = guided ? request.negative_prompt : "";
+  const bool known = embedded_ && embedded_->prompt == request.prompt && embedded_->negative == negative &&
+                     embedded_->length == length && embedded_->guided == guided;
+  if (!known) {
+    embedded_.reset();
+    embedded_ = Embedded{request.prompt, negative, length, guided, embed(request, guided, run)};
+  }
+  Conditioning conditioning;
+  conditioning.embeds = embedded_->embeds;
+  conditioning.guided = guided;
+  return conditioning;
+}
+
+std::unique_ptr<State> CogVideoX::prepare(const Request& request, Conditioning conditioning,
+                                          const RunContext& run) {
+  make_room(component_bytes(folder_, "transformer", target_.dtype), request);
+  load_transformer(run);
+  const Geometry geometry(folder_, request);
+  auto state = std::make_unique<CogVideoXState>();
+  const std::string scheduler = std::get<std::string>(option_value(request, options(), "scheduler"));
+  state->sampler =
+      make_sampler(folder_.root / "scheduler", scheduler == "auto" ? "" : scheduler, request.steps.value());
+  state->steps = int(state->sampler->timesteps().size());
+  state->generator = at::detail::createCPUGenerator(request.seed);
+  // Drawn on the CPU whatever the device, in the dtype that it is used in: half-precision noise is no rounded
+  // fp32 noise.
+  state->latents =
+      at::randn({1, geometry.frames, folder_.transformer.in_channels, geometry.height, geometry.width},
+                state->generator, at::TensorOptions(conditioning.embeds.scalar_type()))
+          .to(target_.device);
+  if (folder_.transformer.rotary)
+    state->rope = rope_table(folder_.transformer, geometry.text_tokens, geometry.frames, geometry.height,
+                             geometry.width, target_.device);
+  state->guidance_scale = request.guidance_scale.value();
+  state->dynamic = std::get<bool>(option_value(request, options(), "use_dynamic_cfg"));
+  state->padding = geometry.padding;
+  state->conditioning = std::move(conditioning);
+  return state;
+}
+
+at::Tensor CogVideoX::predict(const State& base, int i, const Forward& forward) {
+  const auto& state = static_cast<const CogVideoXState&>(base);
+  const bool guided = state.conditioning.guided;
+  const double timestep = state.sampler->timesteps().at(size_t(i));
+  const at::Tensor latents = guided ? at::cat({state.latents, state.latents}) : state.latents;
+  const at::Tensor t = at::full({latents.size(0)}, int64_t(timestep), latents.options().dtype(at::kLong));
+  const at::Tensor prediction =
+      (*transformer_)(latents, state.conditioning.embeds, t, state.rope, forward).to(at::kFloat);
+  if (!guided) return prediction;
+  const double scale =
+      state.dynamic ? dynamic_guidance(state.guidance_scale, state.steps, timestep) : state.guidance_scale;
+  const at::Tensor uncond = prediction.slice(0, 0, 1), cond = prediction.slice(0, 1, 2);
+  return uncond + (cond - uncond).mul_(scale);
+}
+
+void CogVideoX::advance(State& state, int i, const at::Tensor& prediction) {
+  state.latents = state.sampler->step(prediction, i, state.latents, state.generator)
+                      .to(state.conditioning.embeds.scalar_type());
+}
+
+at::Tensor CogVideoX::preview(const State& base) {
+  const auto& state = static_cast<const CogVideoXState&>(base);
+  return principal_colours(state.latents[0].slice(0, state.padding));
+}
+
+at::Tensor CogVideoX::decode(const at::Tensor& latents, const Request& request, const RunContext& run) {
+  const Geometry geometry(folder_, request);
+  const std::vector<int64_t> wanted = {1, geometry.frames, folder_.vae.latent_channels, geometry.height,
+                                       geometry.width};
+  if (latents.sizes() != wanted)
+    throw Error(fmt::format("the latents are [{}], and this request's are [{}]",
+                            fmt::join(latents.sizes(), ", "), fmt::join(wanted, ", ")));
+  const bool tiled = request.vae_tiling == "on";
+  const int64_t weights = vae_ ? 0 : component_bytes(folder_, "vae", target_.dtype);
+  make_room(weights + decode_peak_bytes(folder_.vae, geometry.decoded_frames(), geometry.height,
+                                        geometry.width, tiled, int64_t(c10::elementSize(target_.dtype))),
+            request);
+  load_vae(run);
+  const at::Tensor z = latents.slice(1, geometry.padding)
+                           .permute({0, 2, 1, 3, 4})
+                           .to(target_.dtype)
+                           .mul(1 / folder_.vae.scaling_factor);
+  const at::Tensor video = vae_->decode(z, tiled, [&](int64_t done, int64_t total) {
+    run.say(Phase{"decode", done, total});
+    return !run.stop.stop_requested();
+  });
+  return video[0].permute({1, 0, 2, 3});
+}
+
+}  // namespace sagelab::cogvideox

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that varies per run, and per forward of a run.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "attention/attention.h"
+#include "attention/recorder.h"
+#include "attention/wrap/selector.h"
+#include "pipelines/core/profile.h"
+#include "pipelines/core/weights.h"
+#include "pipelines/progress.h"
+
+namespace sagelab {
+
+// progress may be empty.
+struct RunContext {
+  std::shared_ptr<const attention::Selector> attention;
+  attention::Recorder& recorder;
+  std::stop_token stop;
+  // Called by the thread that runs the loop and, while a component loads, by loading threads, one at a time.
+  ProgressSink progress;
+  // generate() sets both: what a user should know ("the prompt is cut ..."), and the seconds of loading, so
+  // that they do not count as encoding or denoising.
+  std::vector<std::string>* notices = nullptr;
+  double* load_seconds = nullptr;
+  void say(decltype(Progress::what) what) const {
+    if (progress) progress(std::move(what));
+  }
+  void notice(std::string text) const {
+    if (notices) notices->push_back(std::move(text));
+  }
+  // Throws Cancelled once stop was requested.
+  void check_cancelled() const;
+};
+
+// One component being loaded, for the length of the scope: "load" progress in bytes and its seconds.
+class Loading {
+ public:
+  explicit Loading(const RunContext& run);
+  ~Loading();
+  Loading(const Loading&) = delete;
+  Loading& operator=(const Loading&) = delete;
+  LoadProgress progress();  // for open_folder
+
+ private:
+  struct Shared;
+  const RunContext& run_;
+  std::shared_ptr<Shared> shared_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+struct Cancelled : std::runtime_error {
+  Cancelled() : std::runtime_error("cancelled") {}
+};
+
+// One model forward: the pinned backend, where in the run it is, and who looks at intermediate tensors.
+struct Forward {
+  const attention::Backend& attention;
+  attention::Recorder& recorder;
+  attention::Site site;  // step, steps and branch filled in
+  std::stop_token stop;  // looked at between blocks
+  std::function<void(const std::string& name, const at::Tensor& value)> observe =
+      {};  // "block.3", "temb" ...
+  Profile* profile = nullptr;
+};
+
+}  // namespace sagelab
