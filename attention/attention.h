@@ -43,6 +43,8 @@ struct Call {
   bool causal = false;
   bool want_lse = false;
   Site site;
+  bool fused = false;  // norm, RoPE and gather of q, k, v ran in one pass: only recorded
+  at::Tensor out;      // [B, Sq, H, D], any strides, optional: a backend that can writes there and returns it
 };
 
 // out [B, Sq, H, D] in q's dtype; lse [B, H, Sq] fp32, natural log, defined only where asked for.
@@ -69,5 +71,8 @@ class Backend {
 };
 
 using BackendPtr = std::shared_ptr<const Backend>;
+
+// Throws sagelab::Error with the reason where the backend cannot run the problem.
+void require_supported(const Backend& backend, const Problem& problem);
 
 }  // namespace sagelab::attention

@@ -10,7 +10,8 @@ namespace sagelab {
 // what: what went wrong and where. hint: what to do about it; may be empty.
 class Error : public std::runtime_error {
  public:
-  explicit Error(std::string what, std::string hint = {}) : std::runtime_error(std::move(what)), hint_(std::move(hint)) {}
+  explicit Error(std::string what, std::string hint = {})
+      : std::runtime_error(std::move(what)), hint_(std::move(hint)) {}
   const std::string& hint() const { return hint_; }
 
  private:

@@ -46,12 +46,20 @@ Problem problem_of(const JointCall& call);
 void check_joint(const JointCall& call);
 
 // The segments with norm and RoPE applied, concatenated in order: q only over segments that have one.
+// Tensors that need no work are views of the segments': one segment without norm and RoPE, a single segment's
+// v, and segments that follow each other in one tensor.
 struct Gathered {
   at::Tensor q, k, v;
+  bool fused = false;  // the one-pass kernel made them
 };
-Gathered gather(const JointCall& call);              // one pass on CUDA (fused.cu), ATen elsewhere
-Gathered gather_reference(const JointCall& call);    // ATen operations in fp32, any device: the oracle of the fused kernel
-// Writes rows of out [B, Sq, H, D] into each segment's out, in order.
+Gathered gather(const JointCall& call);  // one pass on CUDA (fused.cu), ATen elsewhere
+Gathered gather_reference(
+    const JointCall& call);  // ATen operations in fp32, any device: the oracle of the fused kernel
+// Where the rows of the result go as one view [B, Sq, H, D], if the segments' outs are one; undefined
+// otherwise.
+at::Tensor destination(const JointCall& call);
+// Writes rows of out [B, Sq, H, D] into each segment's out, in order; nothing where it is that memory
+// already.
 void scatter(const at::Tensor& out, const JointCall& call);
 
 }  // namespace sagelab::attention

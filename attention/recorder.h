@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What happened in a run: who served each call, fused or not, how long it took, how far two backends were
-// apart, what fell back. It belongs to the run, never to a backend. Thread-safe: the UI reads while a worker writes.
+// apart, what fell back. It belongs to the run, never to a backend. Thread-safe: the UI reads while a worker
+// writes.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +15,10 @@
 
 namespace sagelab::attention {
 
-// Of b against a, over the sampled rows of one call.
+// How far a's output is from b's over the sampled rows of one call, every head together.
 struct Errors {
   double cosine = 1;
-  double relative_l1 = 0;
+  double relative_l1 = 0;  // sum |a - b| / sum |b|
   double rmse = 0;
   double max_abs = 0;
 };
@@ -40,7 +41,8 @@ struct Served {
   double seconds = 0;  // filled by timed(); 0 without it
 };
 
-// A run of consecutive steps and layers that one backend served: what the report stores and replay re-applies.
+// A run of consecutive steps and layers that one backend served: what the report stores and replay
+// re-applies.
 struct Span {
   int first_step = 0, last_step = 0;
   int first_layer = 0, last_layer = 0;
@@ -53,12 +55,15 @@ class Recorder {
   void served(const Site& site, const std::string& backend, bool fused);
   void fell_back(Fallback fallback);
   void measured(Measurement measurement);
+  // The same for figures that are still on their way from the device: collect() reads them.
+  void measured(const Site& site, const std::string& a, const std::string& b, std::function<Errors()> errors);
   // Seconds of one call. On CUDA the caller hands in a function that reads its events; it is called by
   // collect(), after a synchronisation, so that timing never stalls the stream.
   void timed(const Site& site, const std::string& backend, std::function<double()> seconds);
   void collect();
 
   std::map<std::string, Served> served() const;
+  std::string last_served() const;  // the backend of the latest call; empty before the first
   std::vector<Span> spans() const;
   std::vector<Measurement> measurements() const;
   std::vector<Fallback> fallbacks() const;  // one entry per distinct (from, to, reason), with its first Site
@@ -66,9 +71,12 @@ class Recorder {
 
  private:
   struct Pending {
-    Site site;
     std::string backend;
     std::function<double()> seconds;
+  };
+  struct PendingErrors {
+    Measurement measurement;
+    std::function<Errors()> errors;
   };
   struct Row {  // who served (step, branch, layer)
     Site site;
@@ -81,6 +89,7 @@ class Recorder {
   std::vector<Fallback> fallbacks_;
   int64_t fallback_count_ = 0;
   std::vector<Pending> pending_;
+  std::vector<PendingErrors> pending_errors_;
 };
 
 }  // namespace sagelab::attention

@@ -1,1 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "attention/registry.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "attention/aten/reference.h"
+#include "attention/aten/sdpa.h"
+#include "attention/spec.h"
+#include "attention/wrap/check.h"
+#include "attention/wrap/prefer.h"
+#include "attention/wrap/schedule.h"
+#include "attention/wrap/timed.h"
+
+#ifdef SAGELAB_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
+namespace sagelab::attention {
+
+namespace {
+
+// Relative L2 bounds: fp32 in units of its rounding over long sums; half precisions by the rounding of the
+// probabilities and of the output.
+constexpr std::array<Entry, 6> kBackends{{
+    {"sdpa", "LibTorch's fastest kernel for the call", 5e-6, 4e-3, 6e-4},
+    {"sdpa(flash)", "LibTorch's FlashAttention", 5e-6, 4e-3, 6e-4},
+    {"sdpa(cudnn)", "cuDNN's fused attention (CUDA)", 5e-6, 4e-3, 6e-4},
+    {"sdpa(efficient)", "LibTorch's memory-efficient attention (CUDA)", 5e-6, 4e-3, 6e-4},
+    {"sdpa(math)", "LibTorch's unfused matrix products", 5e-6, 4e-3, 6e-4},
+    {"reference", "fp64 by the definition, slow: the truth for tests and checks", 1e-7, 3e-3, 4e-4},
+}};
+
+struct Maker {
+  std::string_view name;
+  BackendPtr (*make)(Arguments&);
+};
+constexpr std::array<Maker, 6> kMakers{{
+    {"sdpa", make_sdpa},
+    {"reference", make_reference},
+    {"prefer", make_prefer},
+    {"check", make_check},
+    {"timed", make_timed},
+    {"schedule", make_schedule},
+}};
+
+}  // namespace
+
+std::span<const Entry> backends() {
+  return kBackends;
+}
+
+int compute_capability(const at::Device& device) {
+#ifdef SAGELAB_CUDA
+  if (device.is_cuda()) {
+    int major = 0, minor = 0;
+    int index = device.index();
+    if (index < 0) TORCH_CHECK(cudaGetDevice(&index) == cudaSuccess, "no current CUDA device");
+    TORCH_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index) == cudaSuccess &&
+                    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index) == cudaSuccess,
+                "no compute capability of ", device);
+    return major * 10 + minor;
+  }
+#endif
+  (void)device;
+  return 0;
+}
+
+BackendPtr make_backend(const Spec& spec, std::string_view text) {
+  Arguments arguments(spec, text);
+  std::string known;
+  for (const Maker& m : kMakers) {
+    if (m.name == spec.name) return m.make(arguments);
+    known += (known.empty() ? "" : ", ") + std::string(m.name);
+  }
+  arguments.fail(fmt::format("there is no backend '{}'", spec.name), spec.position, "there are " + known);
+}
+
+BackendPtr make_backend(std::string_view spec) {
+  return make_backend(parse_spec(spec), spec);
+}
+
+std::string default_spec(const at::Device&) {
+  // The same on both devices until a kernel of our own is in the table: then CUDA's is prefer(<ours>,sdpa).
+  return "sdpa";
+}
+
+}  // namespace sagelab::attention

@@ -14,12 +14,16 @@ namespace sagelab::attention {
 struct Entry {
   std::string_view spec;  // as a user would type it: "sdpa(flash)"
   std::string_view help;
-  // Largest relative L2 error against the fp64 reference that conformance accepts, for N(0, 1) inputs, per input dtype.
+  // Largest relative L2 error against the fp64 reference that conformance accepts, for N(0, 1) inputs, per
+  // input dtype.
   double bound_fp32, bound_bf16, bound_fp16;
 };
 
 // Every backend that can be named, wrappers left out. Tests, `info` and the window iterate over this.
 std::span<const Entry> backends();
+
+// major * 10 + minor of a CUDA device, 90 for sm_90; 0 for any other device.
+int compute_capability(const at::Device& device);
 
 // Throws sagelab::Error for an unknown name, an unknown or unread option, a syntax error (with its position).
 BackendPtr make_backend(std::string_view spec);

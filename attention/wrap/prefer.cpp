@@ -1,1 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "attention/wrap/prefer.h"
+
+#include "attention/recorder.h"
+#include "attention/registry.h"
+#include "attention/spec.h"
+
+namespace sagelab::attention {
+
+Prefer::Prefer(std::vector<BackendPtr> choices) : Wrapper(choices.at(0)), choices_(std::move(choices)) {}
+
+std::string Prefer::name() const {
+  std::string name;
+  for (const BackendPtr& c : choices_) name += (name.empty() ? "prefer(" : ",") + c->name();
+  return name + ")";
+}
+
+std::string Prefer::unsupported(const Problem& problem) const {
+  std::string reasons;
+  for (const BackendPtr& c : choices_) {
+    const std::string reason = c->unsupported(problem);
+    if (reason.empty()) return {};
+    reasons += (reasons.empty() ? "" : "; ") + c->name() + ": " + reason;
+  }
+  return reasons;
+}
+
+const Backend& Prefer::choose(const Problem& problem, const Site& site, Recorder& recorder) const {
+  const std::string reason = inner()->unsupported(problem);
+  if (reason.empty()) return *inner();
+  for (size_t i = 1; i < choices_.size(); ++i) {
+    if (!choices_[i]->unsupported(problem).empty()) continue;
+    recorder.fell_back({site, inner()->name(), choices_[i]->name(), reason});
+    return *choices_[i];
+  }
+  require_supported(*this, problem);
+  return *inner();
+}
+
+Output Prefer::run(const Call& call, Recorder& recorder) const {
+  check_call(call);
+  return choose(problem_of(call), call.site, recorder).run(call, recorder);
+}
+
+void Prefer::run_joint(const JointCall& call, Recorder& recorder) const {
+  check_joint(call);
+  choose(problem_of(call), call.site, recorder).run_joint(call, recorder);
+}
+
+BackendPtr make_prefer(Arguments& arguments) {
+  std::vector<BackendPtr> choices;
+  while (const Spec* s = arguments.positional()) choices.push_back(make_backend(*s, arguments.text()));
+  arguments.require_all_taken("backends in order of preference");
+  if (choices.size() < 2) arguments.fail("prefer needs two backends or more", arguments.spec().position);
+  return std::make_shared<Prefer>(std::move(choices));
+}
+
+}  // namespace sagelab::attention

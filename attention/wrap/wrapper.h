@@ -11,7 +11,9 @@ class Wrapper : public Backend {
   explicit Wrapper(BackendPtr inner) : inner_(std::move(inner)) {}
   std::string unsupported(const Problem& problem) const override { return inner_->unsupported(problem); }
   Output run(const Call& call, Recorder& recorder) const override { return inner_->run(call, recorder); }
-  void run_joint(const JointCall& call, Recorder& recorder) const override { inner_->run_joint(call, recorder); }
+  void run_joint(const JointCall& call, Recorder& recorder) const override {
+    inner_->run_joint(call, recorder);
+  }
 
  protected:
   const BackendPtr& inner() const { return inner_; }

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// LibTorch's own kernels, each through its own ATen operation: the global switches of
+// scaled_dot_product_attention are neither read nor set, and a kernel that is named is the kernel that runs.
+#pragma once
+
+#include "attention/attention.h"
+
+namespace sagelab::attention {
+
+class Arguments;
+
+class Sdpa final : public Backend {
+ public:
+  enum class Kernel { Auto, Flash, Cudnn, Efficient, Math };
+  explicit Sdpa(Kernel kernel) : kernel_(kernel) {}
+  std::string name() const override;
+  std::string unsupported(const Problem& problem) const override;
+  // Records the kernel that ran, "sdpa(cudnn)", also where Auto chose it.
+  Output run(const Call& call, Recorder& recorder) const override;
+
+ private:
+  Kernel kernel_;
+};
+
+// The first kernel that can, in this order: on CUDA cudnn (compute capability 9 and 10 only), flash,
+// efficient, math; elsewhere flash, math. Auto where none can.
+Sdpa::Kernel choose_sdpa(const Problem& problem);
+
+BackendPtr make_sdpa(Arguments& arguments);
+
+}  // namespace sagelab::attention
