@@ -31,7 +31,6 @@ import time
 
 os.environ.setdefault("TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
@@ -81,11 +80,21 @@ def make(name, folder, spiece):
     return summary
 
 
-def main():
-    out, names = pathlib.Path(sys.argv[1]), sys.argv[2:] or list(models.SPECS)
+def settle():
+    """Inference only, reproducible, quiet."""
+    import diffusers
+    import transformers
+
     torch.set_grad_enabled(False)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     torch.use_deterministic_algorithms(True)
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def main():
+    out, names = pathlib.Path(sys.argv[1]), sys.argv[2:] or list(models.SPECS)
+    settle()
     mark, spiece = stamp(), None
     for name in names:
         done = out / name / "stamp"

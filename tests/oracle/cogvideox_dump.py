@@ -7,6 +7,7 @@ import copy
 import torch
 
 SEQUENCE = 226  # the pipeline's own default
+MODES = {"guided": None, "plain": 1.0, "dynamic": None}  # the guidance scale where it is not the request's
 
 
 @contextlib.contextmanager
@@ -100,7 +101,7 @@ def run_pipeline(pipe, request, mode, output_type="latent", steps_out=None):
     return pipe(prompt=request["prompt"], negative_prompt=request["negative_prompt"], height=request["height"],
                 width=request["width"], num_frames=request["num_frames"],
                 num_inference_steps=request["dynamic_steps"] if mode == "dynamic" else request["steps"],
-                guidance_scale=1.0 if mode == "plain" else request["guidance_scale"],
+                guidance_scale=MODES[mode] or request["guidance_scale"],
                 use_dynamic_cfg=mode == "dynamic", generator=torch.Generator("cpu").manual_seed(request["seed"]),
                 output_type=output_type, callback_on_step_end=after_step).frames
 
@@ -160,7 +161,7 @@ def dump(pipe, spec):
     forward_stages(pipe.transformer, inputs, rope, out)
     for name, scheduler in schedulers(spec).items():
         pipe.scheduler = scheduler
-        for mode in ("guided", "plain", "dynamic"):
+        for mode in MODES:
             steps = []
             kept = run_pipeline(pipe, request, mode, "pil" if mode == "guided" else "latent", steps)
             out.update({f"{name}.{mode}.latents.{i}": x for i, x in enumerate(steps)})
