@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every stage of the pipeline against diffusers, on all fixtures.
+#include "pipelines/cogvideox/pipeline.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "attention/error.h"
+#include "attention/registry.h"
+#include "pipelines/footprint.h"
+#include "tests/support/parity.h"
+
+namespace sagelab::cogvideox {
+namespace {
+
+using testing::Dump;
+
+nlohmann::json spec_of(const std::string& name) {
+  return read_json(testing::fixture("cogvideox", name) / "request.json");
+}
+
+Request request_of(const std::string& name) {
+  const nlohmann::json spec = spec_of(name);
+  Request r;
+  r.model = (testing::fixture("cogvideox", name) / "model").string();
+  r.prompt = spec["prompt"];
+  r.negative_prompt = spec["negative_prompt"];
+  r.height = spec["height"].get<int>();
+  r.width = spec["width"].get<int>();
+  r.num_frames = spec["num_frames"].get<int>();
+  r.steps = spec["steps"].get<int>();
+  r.guidance_scale = spec["guidance_scale"].get<double>();
+  r.seed = spec["seed"];
+  r.device = "cpu";
+  r.vae_tiling = "off";
+  return r;
+}
+
+const Family& cogvideox_family() {
+  return families().front();
+}
+
+struct Run {
+  attention::Recorder recorder;
+  RunContext context{
+      std::make_shared<attention::Selector>(attention::make_backend("sdpa")), recorder, {}, {}};
+};
+
+// Ours after every step, through the pipeline's own steps.
+std::vector<at::Tensor> latents_by_step(Pipeline& pipeline, const Request& request) {
+  const c10::InferenceMode inference;
+  Run run;
+  auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
+  std::vector<at::Tensor> all;
+  for (int i = 0; i < state->steps; ++i) {
+    attention::Site site;
+    site.step = i;
+    site.steps = state->steps;
+    const attention::BackendPtr backend = run.context.attention->current();
+    pipeline.advance(*state, i, pipeline.predict(*state, i, Forward{*backend, run.recorder, site, {}}));
+    all.push_back(state->latents.clone());
+  }
+  return all;
+}
+
+class Parity : public ::testing::TestWithParam<const char*> {
+ protected:
+  std::string name = GetParam();
+  Dump dump{testing::fixture("cogvideox", name) / "dump.safetensors"};
+  Request request = cogvideox_family().resolve(request_of(name));
+};
+
+TEST_P(Parity, Ids) {
+  const auto tokenizer = open_t5_tokenizer(testing::fixture("cogvideox", name) / "model/tokenizer");
+  const auto row = [&](const char* key) {
+    const at::Tensor ids = dump[key].flatten();
+    return std::vector<int64_t>(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel());
+  };
+  EXPECT_EQ(tokenizer->encode(request.prompt, 226).ids, row("ids"));
+  EXPECT_EQ(tokenizer->encode(request.negative_prompt, 226).ids, row("negative_ids"));
+}
+
+TEST_P(Parity, ConditioningIsNegativeThenPositive) {
+  const c10::InferenceMode inference;
+  Run run;
+  CogVideoX pipeline(request);
+  const Conditioning c = pipeline.encode(request, run.context);
+  ASSERT_TRUE(c.guided);
+  EXPECT_TRUE(testing::matches(c.embeds.slice(0, 1, 2), dump, "prompt_embeds", 2e-6));
+  EXPECT_TRUE(testing::matches(c.embeds.slice(0, 0, 1), dump, "negative_prompt_embeds",
+                               testing::tolerance(dump, "prompt_embeds", 2e-6)));
+  request.guidance_scale = 1;
+  const Conditioning plain = pipeline.encode(request, run.context);
+  EXPECT_FALSE(plain.guided);
+  EXPECT_TRUE(testing::matches(plain.embeds, dump, "prompt_embeds", 2e-6));
+}
+
+TEST_P(Parity, NoiseIsBitEqual) {
+  const c10::InferenceMode inference;
+  Run run;
+  CogVideoX pipeline(request);
+  const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
+  EXPECT_TRUE(at::equal(state->latents, dump["noise"])) << state->latents.sizes();
+}
+
+TEST_P(Parity, LatentsAfterEveryStep) {
+  CogVideoX pipeline(request);
+  for (const char* scheduler : {"ddim", "dpm"}) {
+    for (const std::string mode : {"guided", "plain", "dynamic"}) {
+      Request r = request;
+      r.options["scheduler"] = std::string(scheduler);
+      r.options["use_dynamic_cfg"] = mode == "dynamic";
+      if (mode == "plain") r.guidance_scale = 1;
+      if (mode == "dynamic") r.steps = spec_of(name)["dynamic_steps"].get<int>();
+      const auto ours = latents_by_step(pipeline, r);
+      const std::string prefix = fmt::format("{}.{}.", scheduler, mode);
+      ASSERT_EQ(ours.size(), size_t(*r.steps));
+      for (size_t i = 0; i < ours.size(); ++i)
+        EXPECT_TRUE(testing::matches(ours[i], dump, fmt::format("{}latents.{}", prefix, i), 1e-5));
+      EXPECT_TRUE(testing::matches(ours.back(), dump, prefix + "final", 1e-5));
+    }
+  }
+}
+
+// 8-bit values of the whole run: at least 99.9 % equal, none off by more than one.
+void expect_frames(const Result& result, const at::Tensor& theirs) {
+  ASSERT_EQ(result.picture->frames, theirs.size(0));
+  ASSERT_EQ(result.picture->height, theirs.size(1));
+  ASSERT_EQ(result.picture->width, theirs.size(2));
+  const auto* want = theirs.const_data_ptr<uint8_t>();
+  int64_t different = 0;
+  int largest = 0;
+  for (int64_t i = 0; i < theirs.numel(); ++i) {
+    const int off = std::abs(int(result.picture->pixels[size_t(i)]) - int(want[i]));
+    different += off != 0;
+    largest = std::max(largest, off);
+  }
+  EXPECT_LE(largest, 1);
+  EXPECT_LE(double(different), 0.001 * double(theirs.numel()));
+}
+
+TEST_P(Parity, FinalFrames) {
+  for (const std::string scheduler : {"ddim", "dpm"}) {
+    Run run;
+    CogVideoX pipeline(request);
+    request.options["scheduler"] = scheduler;
+    const Result result = generate(pipeline, request, "", run.context);
+    EXPECT_TRUE(testing::matches(result.latents, dump, scheduler + ".guided.final", 1e-5));
+    expect_frames(result, dump[scheduler == "ddim" ? "frames" : "frames.dpm"]);
+    const auto served = run.recorder.served();
+    int64_t calls = 0;
+    for (const auto& [backend, count] : served) calls += count.calls;
+    const Folder folder(request);
+    EXPECT_EQ(calls, folder.transformer.layers * *request.steps);
+  }
+}
+
+// Within 15 % of the tensors that a run then holds, phase by phase.
+TEST_P(Parity, PlanPredictsThePeaks) {
+  count_cpu_tensors();
+  for (const std::string offload : {"none", "encoders"}) {
+    Run run;
+    request.offload = offload;
+    const Plan plan = cogvideox_family().plan(request);
+    const int64_t before = tensor_bytes(at::kCPU);
+    CogVideoX pipeline(request);
+    const Result result = generate(pipeline, request, "", run.context);
+    ASSERT_EQ(result.peak_by_phase.size(), plan.peak_by_phase.size());
+    for (size_t i = 0; i < plan.peak_by_phase.size(); ++i) {
+      const auto& [phase, bytes] = plan.peak_by_phase[i];
+      const double used = double(result.peak_by_phase[i].second - before);
+      EXPECT_EQ(phase, result.peak_by_phase[i].first);
+      EXPECT_NEAR(double(bytes) / used, 1, 0.15)
+          << phase << ", offload " << offload << ": " << bytes << " for " << used;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(CogVideoX, Parity,
+                         ::testing::Values("2b", "5b", "1.5", "long_even", "long_odd", "odd_config"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '.', '_');
+                           return name;
+                         });
+
+TEST(DynamicGuidance, FollowsTheFifthPower) {
+  EXPECT_NEAR(dynamic_guidance(6, 50, 999), 2.2915, 5e-5);
+  EXPECT_NEAR(dynamic_guidance(6, 50, 979), 2.5435, 5e-5);
+  EXPECT_NEAR(dynamic_guidance(6, 50, 19), 1.1234, 5e-5);
+}
+
+TEST(CogVideoXPipeline, SameSeedSameBitsAndAnotherSeedAnother) {
+  Request request = cogvideox_family().resolve(request_of("5b"));
+  request.steps = 2;
+  CogVideoX pipeline(request);
+  const auto a = latents_by_step(pipeline, request).back(), b = latents_by_step(pipeline, request).back();
+  EXPECT_TRUE(at::equal(a, b));
+  request.seed += 1;
+  EXPECT_FALSE(at::equal(a, latents_by_step(pipeline, request).back()));
+}
+
+TEST(CogVideoXPipeline, OffloadChangesNoBits) {
+  Request request = cogvideox_family().resolve(request_of("5b"));
+  request.steps = 2;
+  request.offload = "none";
+  CogVideoX keeping(request);
+  const auto a = latents_by_step(keeping, request).back();
+  request.offload = "encoders";
+  CogVideoX freeing(request);
+  EXPECT_TRUE(at::equal(a, latents_by_step(freeing, request).back()));
+}
+
+TEST(CogVideoXPipeline, PreviewIsAPictureOfTheLatents) {
+  const c10::InferenceMode inference;
+  Run run;
+  const Request request = cogvideox_family().resolve(request_of("1.5"));
+  CogVideoX pipeline(request);
+  const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
+  const at::Tensor preview = pipeline.preview(*state);
+  EXPECT_EQ(preview.sizes(), at::IntArrayRef({3, 3, 6, 10}));  // the padding frame is not shown
+  EXPECT_LE(preview.abs().max().item<float>(), 1);
+  EXPECT_GT(preview.std().item<float>(), 0.2);
+}
+
+TEST(CogVideoXPipeline, SaysThatALongPromptIsCut) {
+  Run run;
+  std::vector<std::string> notices;
+  run.context.notices = &notices;
+  Request request = request_of("2b");
+  request.negative_prompt = "";
+  for (int i = 0; i < 200; ++i) request.prompt += " winter landscape";
+  request = cogvideox_family().resolve(request);
+  CogVideoX(request).encode(request, run.context);
+  EXPECT_EQ(notices, std::vector<std::string>{"the prompt is cut at 226 tokens (max_sequence_length)"});
+}
+
+}  // namespace
+}  // namespace sagelab::cogvideox
