@@ -24,7 +24,8 @@ class Tokenizer {
   virtual Tokens encode(std::string_view text, int64_t max_length) const = 0;
 };
 
-// T5Tokenizer's folder: tokenizer.json, or spiece.model. Throws sagelab::Error naming what is missing or malformed.
+// T5Tokenizer's folder: tokenizer.json, or spiece.model. Throws sagelab::Error naming what is missing or
+// malformed.
 std::unique_ptr<Tokenizer> open_t5_tokenizer(const std::filesystem::path& folder);
 
 }  // namespace sagelab

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/text/t5_settings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "attention/error.h"
+#include "pipelines/core/config.h"
+
+namespace sagelab {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::string_view kNamed[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                       "pad_token", "cls_token", "mask_token"};
+
+// A file of the folder and the key being read.
+struct Place {
+  std::string file, key;
+  [[noreturn]] void refuse(const Json& value, std::string_view why) const {
+    std::string shown = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (shown.size() > 80) shown = shown.substr(0, 77) + "...";
+    throw Error(fmt::format("{}: {} = {} {}", file, key, shown, why));
+  }
+};
+
+bool flag(const Json& token, const char* key, const Place& place) {
+  const auto found = token.find(key);
+  if (found == token.end() || found->is_null()) return false;
+  if (!found->is_boolean()) place.refuse(token, fmt::format("has a {} that is not true or false", key));
+  return found->get<bool>();
+}
+
+// "text", or {"content": "text", "lstrip": false, ...}.
+TokenSpec token_spec(const Json& value, bool special, const Place& place) {
+  TokenSpec token;
+  token.special = special;
+  if (value.is_string()) {
+    token.content = value.get<std::string>();
+    return token;
+  }
+  if (!value.is_object() || !value.contains("content") || !value["content"].is_string())
+    place.refuse(value, "is not a token");
+  token.content = value["content"].get<std::string>();
+  token.single_word = flag(value, "single_word", place);
+  token.lstrip = flag(value, "lstrip", place);
+  token.rstrip = flag(value, "rstrip", place);
+  token.special = special || flag(value, "special", place);
+  if (value.contains("normalized")) token.normalized = flag(value, "normalized", place);
+  return token;
+}
+
+std::vector<TokenSpec> token_list(const Json& value, const Place& place) {
+  if (!value.is_array()) place.refuse(value, "should be a list of tokens");
+  std::vector<TokenSpec> tokens;
+  for (const Json& token : value) tokens.push_back(token_spec(token, true, place));
+  return tokens;
+}
+
+Json read_if_there(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file)) return Json::object();
+  Json json = read_json(file);
+  if (!json.is_object()) throw Error(fmt::format("{}: should be a JSON object", file.string()));
+  return json;
+}
+
+// What transformers collects before it builds the tokenizer.
+class Reader {
+ public:
+  Reader(const std::filesystem::path& folder, const Json* tokenizer_json,
+         const std::vector<TokenSpec>& controls)
+      : folder_(folder), tokenizer_json_(tokenizer_json), controls_(controls) {}
+
+  T5Settings read() {
+    read_config();
+    if (!has_decoder_) read_legacy_files();
+    T5Settings settings;
+    settings.extra_ids = extra_ids_;
+    for (auto& [id, token] : by_id_) settings.added.push_back(std::move(token));
+    add_named(settings);
+    for (TokenSpec& token : extra_tokens()) {
+      const bool known = std::any_of(by_id_names_.begin(), by_id_names_.end(),
+                                     [&](const std::string& name) { return name == token.content; });
+      if (!known) settings.added.push_back(std::move(token));
+    }
+    return settings;
+  }
+
+ private:
+  void read_config() {
+    const std::filesystem::path file = folder_ / "tokenizer_config.json";
+    const Json config = read_if_there(file);
+    for (const auto& [key, value] : config.items()) read_config_key({file.string(), key}, value);
+    // A list under the old name counts where the new one is absent or empty.
+    const auto old = config.find("additional_special_tokens");
+    if (old != config.end() && !old->is_null() && (!extra_ || extra_->empty()))
+      extra_ = token_list(*old, {file.string(), "additional_special_tokens"});
+  }
+
+  void read_config_key(const Place& place, const Json& value) {
+    const std::string_view key = place.key;
+    if (std::find(std::begin(kNamed), std::end(kNamed), key) != std::end(kNamed)) {
+      read_named(place, value);
+    } else if (key.ends_with("_token") && (value.is_string() || value.is_object())) {
+      place.refuse(value, "is not a token of T5's");
+    } else if (key == "extra_ids") {
+      if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > 100000)
+        place.refuse(value, "should be a number of sentinels");
+      extra_ids_ = value.get<int64_t>();
+    } else if (key == "extra_special_tokens") {
+      extra_ = value.is_null() ? std::vector<TokenSpec>() : token_list(value, place);
+    } else if (key == "added_tokens_decoder") {
+      read_decoder(place, value);
+    } else if (key == "padding_side" || key == "truncation_side") {
+      if (value != "right") place.refuse(value, "is not supported (only \"right\")");
+    } else if (key == "split_special_tokens") {
+      if (value != false) place.refuse(value, "is not supported (only false)");
+    }
+  }
+
+  void read_named(const Place& place, const Json& value) {
+    if (!value.is_null()) {
+      named_[place.key] = token_spec(value, true, place);
+    } else if (place.key == "eos_token" || place.key == "pad_token") {
+      place.refuse(value, "is not supported: T5 ends and pads with it");
+    } else {
+      named_[place.key] = std::nullopt;
+    }
+  }
+
+  void read_decoder(const Place& place, const Json& value) {
+    has_decoder_ = true;
+    if (!value.is_object()) place.refuse(value, "should be an object of tokens by id");
+    for (const auto& [id, token] : value.items()) {
+      if (id.empty() || id.size() > 9 ||
+          !std::all_of(id.begin(), id.end(), [](char c) { return c >= '0' && c <= '9'; }))
+        place.refuse(value, fmt::format("has the id \"{}\"", id));
+      if (!token.is_object()) place.refuse(token, "is not a token");
+      by_id_[std::stol(id)] = token_spec(token, false, place);
+    }
+    remember_names();
+  }
+
+  void read_legacy_files() {
+    const std::filesystem::path map_file = folder_ / "special_tokens_map.json";
+    const Json tokens = read_if_there(map_file);
+    for (const auto& [key, value] : tokens.items()) {
+      const Place place{map_file.string(), key};
+      if (std::find(std::begin(kNamed), std::end(kNamed), key) != std::end(kNamed))
+        read_named(place, value);
+      else if (key == "additional_special_tokens")
+        additional_ = token_list(value, place);
+      else
+        place.refuse(value, "is not supported");
+    }
+    read_added_tokens();
+    if (tokenizer_json_) read_json_tokens();
+    remember_names();
+  }
+
+  void read_added_tokens() {
+    const std::filesystem::path file = folder_ / "added_tokens.json";
+    const Json tokens = read_if_there(file);
+    for (const auto& [content, id] : tokens.items()) {
+      const Place place{file.string(), content};
+      if (!id.is_number_integer()) place.refuse(id, "is not an id");
+      TokenSpec token;
+      token.content = content;
+      token.special = is_special(content);
+      token.normalized = !token.special;
+      by_id_[id.get<int64_t>()] = std::move(token);
+    }
+  }
+
+  void read_json_tokens() {
+    const Place place{(folder_ / "tokenizer.json").string(), "added_tokens"};
+    const auto tokens = tokenizer_json_->find("added_tokens");
+    if (tokens == tokenizer_json_->end()) return;
+    if (!tokens->is_array()) place.refuse(*tokens, "should be a list of tokens");
+    for (const Json& token : *tokens) {
+      if (!token.is_object() || !token.contains("id") || !token["id"].is_number_integer())
+        place.refuse(token, "has no id");
+      by_id_[token["id"].get<int64_t>()] = token_spec(token, false, place);
+    }
+  }
+
+  bool is_special(const std::string& content) const {
+    const auto same = [&](const auto& token) { return token.content == content; };
+    for (const auto& [key, token] : named_)
+      if (token && same(*token)) return true;
+    return extra_ && std::any_of(extra_->begin(), extra_->end(), same);
+  }
+
+  void remember_names() {
+    by_id_names_.clear();
+    for (const auto& [id, token] : by_id_) by_id_names_.push_back(token.content);
+  }
+
+  // T5Tokenizer's own defaults, then those of the table above that the tables by id do not have.
+  void add_named(T5Settings& settings) {
+    for (const auto& [key, fallback] :
+         {std::pair{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}})
+      if (!named_.contains(key)) named_[key] = token_spec(fallback, true, {});
+    settings.eos = named_["eos_token"]->content;
+    settings.pad = named_["pad_token"]->content;
+    for (const std::string_view key : kNamed) {
+      const auto found = named_.find(std::string(key));
+      if (found == named_.end() || !found->second) continue;
+      const auto& names = by_id_names_;
+      if (std::find(names.begin(), names.end(), found->second->content) == names.end())
+        settings.added.push_back(*found->second);
+    }
+  }
+
+  std::vector<TokenSpec> extra_tokens() const {
+    if (extra_) return *extra_;
+    std::vector<TokenSpec> tokens =
+        tokenizer_json_ ? additional_.value_or(std::vector<TokenSpec>()) : controls_;
+    const auto sentinels = std::count_if(tokens.begin(), tokens.end(), [](const TokenSpec& token) {
+      return token.content.find("<extra_id_") != std::string::npos;
+    });
+    if (sentinels > 0 && extra_ids_ > 0 && sentinels != extra_ids_)
+      throw Error(
+          fmt::format("{}: {} sentinels where extra_ids is {}", folder_.string(), sentinels, extra_ids_));
+    for (int64_t i = 0; sentinels == 0 && i < extra_ids_; ++i) {
+      TokenSpec token;
+      token.content = fmt::format("<extra_id_{}>", i);
+      token.special = true;
+      tokens.push_back(std::move(token));
+    }
+    return tokens;
+  }
+
+  const std::filesystem::path& folder_;
+  const Json* tokenizer_json_;
+  const std::vector<TokenSpec>& controls_;
+  int64_t extra_ids_ = 100;
+  bool has_decoder_ = false;
+  std::map<std::string, std::optional<TokenSpec>> named_;
+  std::optional<std::vector<TokenSpec>> extra_, additional_;
+  std::map<int64_t, TokenSpec> by_id_;
+  std::vector<std::string> by_id_names_;
+};
+
+}  // namespace
+
+T5Settings read_t5_settings(const std::filesystem::path& folder, const nlohmann::json* tokenizer_json,
+                            const std::vector<TokenSpec>& controls) {
+  return Reader(folder, tokenizer_json, controls).read();
+}
+
+}  // namespace sagelab
