@@ -39,10 +39,16 @@ int64_t temporal_levels(const VaeConfig& config) {
   return std::bit_width(uint64_t(config.temporal_compression_ratio)) - 1;
 }
 
-int64_t output_frames(const VaeConfig& config, int64_t frames) {
+int64_t output_frames(const VaeConfig& config, const std::vector<ChunkRange>& chunks) {
   const int64_t upsamplers = int64_t(config.block_out_channels.size()) - 1;
-  for (int64_t i = 0; i < std::min(temporal_levels(config), upsamplers); ++i) frames = doubled_frames(frames);
-  return frames;
+  int64_t sum = 0;
+  for (const ChunkRange& chunk : chunks) {
+    int64_t frames = chunk.end - chunk.begin;
+    for (int64_t i = 0; i < std::min(temporal_levels(config), upsamplers); ++i)
+      frames = doubled_frames(frames);
+    sum += frames;
+  }
+  return sum;
 }
 
 int64_t conv_parts(int64_t elements) {

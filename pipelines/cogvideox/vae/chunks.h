@@ -22,8 +22,8 @@ int64_t temporal_levels(const VaeConfig& config);
 inline int64_t doubled_frames(int64_t frames) {
   return frames % 2 ? 2 * frames - 1 : 2 * frames;
 }
-// Output frames of a chunk of latent frames.
-int64_t output_frames(const VaeConfig& config, int64_t frames);
+// Output frames of all chunks.
+int64_t output_frames(const VaeConfig& config, const std::vector<ChunkRange>& chunks);
 
 // Convolutions run in this many parts along time: as in diffusers, none sees more than 2^30 elements.
 int64_t conv_parts(int64_t elements);

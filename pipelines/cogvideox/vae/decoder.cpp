@@ -243,11 +243,8 @@ at::Tensor VaeDecoder::decode(const at::Tensor& z, bool tiled, const OnChunk& on
       if (on_chunk && !on_chunk(++done, total)) throw Cancelled();
       if (chunks.size() == 1) return frames;
       if (!out.defined()) {
-        out = at::empty(
-            {1, frames.size(1),
-             output_frames(config_, chunks[0].end) + int64_t(chunks.size() - 1) * output_frames(config_, 2),
-             frames.size(3), frames.size(4)},
-            frames.options());
+        out = at::empty({1, frames.size(1), output_frames(config_, chunks), frames.size(3), frames.size(4)},
+                        frames.options());
       }
       out.narrow(2, to, frames.size(2)).copy_(frames);
       to += frames.size(2);
