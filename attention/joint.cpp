@@ -6,9 +6,8 @@
 #include <array>
 #include <vector>
 
-#if defined(SAGELAB_CUDA) && __has_include("attention/fused.h")
-#include "attention/fused.h"
-#define SAGELAB_FUSED 1
+#ifdef SAGELAB_CUDA
+#include "attention/fused/fused.h"
 #endif
 
 namespace sagelab::attention {
@@ -230,13 +229,11 @@ Gathered gather_reference(const JointCall& call) {
 }
 
 Gathered gather(const JointCall& call) {
-#ifdef SAGELAB_FUSED
-  if (call.segments.front().k.is_cuda() && fused_gather_available()) {
-    check_joint(call);
-    if (Gathered g = views_of(call); g.q.defined()) return g;
-    Gathered g = fused_gather(call);
-    g.fused = true;
-    return g;
+#ifdef SAGELAB_CUDA
+  check_joint(call);
+  if (fused_gather_unsupported(call).empty()) {
+    const Gathered views = views_of(call);
+    return views.q.defined() ? views : fused_gather(call);
   }
 #endif
   return gather_reference(call);

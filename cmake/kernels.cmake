@@ -4,9 +4,14 @@
 if(SAGELAB_CUDA)
   set(CMAKE_CUDA_ARCHITECTURES OFF)
   enable_language(CUDA)
-  set(CMAKE_CUDA_STANDARD 20)
+  # CMake 3.25 does not know that nvcc 13 has C++20.
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
   set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # LibTorch's own, linked in dependencies.cmake
 endif()
+
+# For kernels without instructions of one chip: Ampere to Hopper as machine code, newer chips by PTX.
+set(SAGELAB_COMMON_ARCHITECTURES 80-real 86-real 89-real 90)
 
 function(sagelab_kernels name)
   cmake_parse_arguments(K "" "" "ARCHITECTURES;SOURCES" ${ARGN})
