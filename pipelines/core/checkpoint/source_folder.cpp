@@ -55,7 +55,8 @@ std::set<std::string> variants_in(const std::vector<std::string>& files, const s
   for (const auto& file : files)
     for (const auto& [begin, end] : {std::pair(stem + ".", std::string(".safetensors")),
                                      std::pair(stem + ".safetensors.index.", std::string(".json"))})
-      if (file.size() > begin.size() + end.size() && file.starts_with(begin) && file.ends_with(end))
+      if (file.size() > begin.size() + end.size() && file.starts_with(begin) && file.ends_with(end) &&
+          file.find("-of-") == std::string::npos)
         variants.insert(file.substr(begin.size(), file.size() - begin.size() - end.size()));
   return variants;
 }
@@ -75,6 +76,12 @@ std::set<std::string> variants_in(const std::vector<std::string>& files, const s
     throw Error(fmt::format("{}: {}.safetensors is missing; there is only the variant {}", folder.string(),
                             stem, fmt::join(variants, ", ")),
                 fmt::format("ask for it with --variant {}", *variants.begin()));
+  for (const auto& file : files)
+    if (file.starts_with(stem) && file.ends_with(".safetensors"))
+      throw Error(
+          fmt::format("{}: {} is there, but not {}.safetensors.index.json, which tells what each shard holds",
+                      folder.string(), file, stem),
+          "the checkpoint is incomplete; download the index");
   throw Error(fmt::format("{}: neither {}.safetensors nor {}.safetensors.index.json is there",
                           folder.string(), stem, stem),
               "the checkpoint is incomplete; download the file");
