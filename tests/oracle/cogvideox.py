@@ -17,7 +17,7 @@ usage: cogvideox.py OUT_DIR [NAME...]
     <ddim|dpm>.<guided|plain|dynamic>.latents.I      after step I, with the frames that padding adds; .final: the last
     vae.z [1, C, T, h, w] (divided by scaling_factor; of ddim.guided), vae.sample, vae.tiled_sample (where tiles differ)
     frames, frames.dpm                               uint8 [F, H, W, 3]: the pipeline's own, guided
-    <key>.fp64                                       t5.block.N, prompt_embeds, forward.*, vae.*: the same in fp64
+    <key>.fp64                                       t5.block.N, prompt_embeds, forward.*, vae.sample: the same in fp64
 """
 
 import hashlib

@@ -186,8 +186,4 @@ def dump_double(pipe, out, inputs, rope):
         out["prompt_embeds.fp64"] = t5_stages(encoder, out["ids"], out, ".fp64")
         latents, text, t = inputs
         forward_stages(copy.deepcopy(pipe.transformer).double(), (latents.double(), text.double(), t), rope, out, ".fp64")
-        vae = copy.deepcopy(pipe.vae).double()
-        out["vae.sample.fp64"] = vae.decode(out["vae.z"].double()).sample
-        if "vae.tiled_sample" in out:
-            vae.enable_tiling()
-            out["vae.tiled_sample.fp64"] = vae.decode(out["vae.z"].double()).sample
+        out["vae.sample.fp64"] = copy.deepcopy(pipe.vae).double().decode(out["vae.z"].double()).sample

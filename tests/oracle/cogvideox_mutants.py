@@ -32,11 +32,13 @@ from cogvideox_mutants_base import MUTANTS, patched  # noqa: E402
 
 SCRIPTS = oracle.SCRIPTS + tuple(f"cogvideox_mutants{part}.py" for part in ("", "_base", "_sampling", "_text", "_transformer", "_vae"))
 
+VISIBLE = 4e-6  # the tightest bound of the parity tests, twice
+
 
 def load(folder):
     from diffusers import CogVideoXPipeline
 
-    pipe = CogVideoXPipeline.from_pretrained(folder / "model", torch_dtype=torch.float32)
+    pipe = CogVideoXPipeline.from_pretrained(folder / "model", dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     for part in (pipe.text_encoder, pipe.transformer, pipe.vae):
         part.eval()
@@ -87,7 +89,7 @@ def make(name, folder):
         assert label not in out, f"{name}: {label} twice"
         assert wrong.shape == dump[key].shape and wrong.isfinite().all(), f"{name}: {label} {tuple(wrong.shape)}"
         away = far(wrong, dump[key])
-        assert away > 0, f"{name}: {label} changes nothing"
+        assert away > VISIBLE, f"{name}: {label} is {away:.1e} from the truth: nobody could tell"
         if os.environ.get("VERBOSE"):
             print(f"  {name:10} {label:50} {away:.1e}", flush=True)
         out[label] = wrong.clone(memory_format=torch.contiguous_format)

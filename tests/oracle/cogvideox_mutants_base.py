@@ -38,7 +38,7 @@ def patched(triples):
     undo = []
     try:
         for target, attribute, value in triples:
-            old = getattr(target, attribute)
+            old = getattr(target, attribute, None)
             own = isinstance(old, torch.nn.Module) or isinstance(target, torch.Tensor) or attribute in vars(target)
             if isinstance(target, type):
                 old = vars(target)[attribute]  # a staticmethod stays one

@@ -29,7 +29,8 @@ NORMS = {
 }
 
 
-@family(FORWARD, "2b", "5b", "1.5", "odd_config", **{f"{name}_eps": name for name in NORMS})
+@family(FORWARD, "5b", "1.5", "odd_config", **{f"{name}_eps": name for name in NORMS})
+@family(FORWARD, "2b", **{f"{name}_eps": name for name in ("q_norm", "k_norm", "norm1", "norm2", "norm_out")})
 def norm_eps(pipe, spec, argument):
     return [(m, "eps", 10 * m.eps) for m in NORMS[argument](pipe.transformer)]
 
@@ -214,7 +215,16 @@ def stop_inclusive(true, crops_coords, grid_size, **k):
     return true(crops_coords=(crops_coords[0], stop), grid_size=grid_size, **k)
 
 
-@family(FORWARD, "5b", "1.5", "odd_config", rope_theta=lambda true, **k: true(theta=9999, **k),
+def theta(value):
+    return lambda true, **k: true(theta=value, **k)
+
+
+@family(FORWARD, "5b", rope_theta_9999=theta(9999))
+def rope_theta(pipe, spec, argument):
+    return rope_table(argument)
+
+
+@family(FORWARD, "5b", "1.5", "odd_config", "long_odd", rope_theta_9900=theta(9900),
         rope_time_last=by_columns((1, 2, 0)), rope_width_before_height=by_columns((0, 2, 1)),
         rope_reversed=lambda true, **k: (lambda cos, sin: (cos, -sin))(*true(**k)))
 def rope(pipe, spec, argument):
@@ -301,8 +311,8 @@ class Attend:
         q, k = self.rotate(q, rope, text), k if self.rope_on_q_alone else self.rotate(k, rope, text)
         mask = None
         if self.keys is not None:
-            mask = torch.ones(x.shape[1], dtype=torch.bool)
-            mask[self.keys:text] = False
+            mask = torch.ones((1, x.shape[1]), dtype=torch.bool)
+            mask[:, self.keys:text] = False
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
         y = attn.to_out[0](y.transpose(1, 2).flatten(2))
         return y[:, text:], y[:, :text]
