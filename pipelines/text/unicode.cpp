@@ -5,6 +5,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
+#include <span>
+
+#include "pipelines/text/unicode_tables.h"
 
 namespace sagelab::unicode {
 namespace {
@@ -25,25 +29,40 @@ size_t sequence_length(uint8_t lead) {
 // What UAX 29 wants to know of one code point.
 struct Properties {
   UGraphemeClusterBreak gcb;
-  bool pictographic, consonant, linker;
+  bool pictographic;
+  bool extends;                              // Extend or ZWJ
+  bool conjunct_extends, consonant, linker;  // Indic_Conjunct_Break
 };
 
-// Indic_Conjunct_Break=Linker, which ICU before 76 does not have.
-bool is_linker(char32_t c) {
-  static constexpr char32_t kLinkers[] = {0x94D, 0x9CD, 0xACD, 0xB4D, 0xC4D, 0xD4D};
-  return std::find(std::begin(kLinkers), std::end(kLinkers), c) != std::end(kLinkers);
+// The range of a sorted table that holds c; null: none.
+template <typename T>
+const T* find_range(std::span<const T> table, char32_t c) {
+  const auto after =
+      std::upper_bound(table.begin(), table.end(), c, [](char32_t x, const T& r) { return x < r.first; });
+  return after != table.begin() && c <= std::prev(after)->last ? &*std::prev(after) : nullptr;
 }
 
-bool is_conjunct_consonant(char32_t c) {
-  if (c < 0x915 || c > 0xD7F) return false;
-  const bool script = c < 0xA00 || (c >= 0xA80 && c < 0xB80) || (c >= 0xC00 && c < 0xC80) || c >= 0xD00;
-  return script && u_getIntPropertyValue(UChar32(c), UCHAR_INDIC_SYLLABIC_CATEGORY) == U_INSC_CONSONANT;
+UGraphemeClusterBreak cluster_break(char32_t c) {
+  if (const auto* range = find_range<BreakRange>(kNewBreaks, c)) return range->gcb;
+  return UGraphemeClusterBreak(u_getIntPropertyValue(UChar32(c), UCHAR_GRAPHEME_CLUSTER_BREAK));
+}
+
+// Unicode 17 took the property from what is assigned and no emoji.
+bool is_pictographic(char32_t c) {
+  return u_hasBinaryProperty(UChar32(c), UCHAR_EXTENDED_PICTOGRAPHIC) &&
+         (u_hasBinaryProperty(UChar32(c), UCHAR_EMOJI) || u_charType(UChar32(c)) == U_UNASSIGNED) &&
+         !find_range<Range>(kNewPlainSymbols, c);
 }
 
 Properties properties(char32_t c) {
-  const auto gcb = UGraphemeClusterBreak(u_getIntPropertyValue(UChar32(c), UCHAR_GRAPHEME_CLUSTER_BREAK));
-  return {gcb, bool(u_hasBinaryProperty(UChar32(c), UCHAR_EXTENDED_PICTOGRAPHIC)), is_conjunct_consonant(c),
-          is_linker(c)};
+  const UGraphemeClusterBreak gcb = cluster_break(c);
+  const bool extends = gcb == U_GCB_EXTEND || gcb == U_GCB_ZWJ;
+  return {.gcb = gcb,
+          .pictographic = is_pictographic(c),
+          .extends = extends,
+          .conjunct_extends = extends && c != 0x200C,
+          .consonant = find_range<Range>(kConjunctConsonants, c) != nullptr,
+          .linker = std::find(std::begin(kLinkers), std::end(kLinkers), c) != std::end(kLinkers)};
 }
 
 bool is_control(UGraphemeClusterBreak gcb) {
@@ -79,10 +98,9 @@ struct Cluster {
   }
 
   void look(const Properties& p) {
-    const bool extends = p.gcb == U_GCB_EXTEND || p.gcb == U_GCB_ZWJ;
-    pictographic = p.pictographic || (pictographic && extends && last != U_GCB_ZWJ);
-    linked = !p.consonant && ((linked && extends) || (consonant && p.linker));
-    consonant = p.consonant || (consonant && extends);
+    pictographic = p.pictographic || (pictographic && p.extends && last != U_GCB_ZWJ);
+    linked = (linked && p.conjunct_extends) || (consonant && p.linker);
+    consonant = p.consonant || (consonant && p.conjunct_extends);
     flags = p.gcb == U_GCB_REGIONAL_INDICATOR ? flags + 1 : 0;
     last = p.gcb;
   }
