@@ -119,16 +119,18 @@ TEST_P(Modulate, GatedIsTheFormulaInPlace) {
   }
 }
 
+std::string case_name(const ::testing::TestParamInfo<Modulate::ParamType>& info) {
+  const auto& [device, dtype, dim, affine] = info.param;
+  return std::string(device == at::kCUDA ? "cuda_" : "cpu_") + c10::toString(dtype) + "_" +
+         std::to_string(dim) + (affine ? "_affine" : "_plain");
+}
+
 // 20 is no multiple of the CUDA kernels' vectors: the other path.
 INSTANTIATE_TEST_SUITE_P(All, Modulate,
                          ::testing::Combine(::testing::Values(at::kCPU, at::kCUDA),
                                             ::testing::Values(at::kFloat, at::kHalf, at::kBFloat16),
                                             ::testing::Values(20, 64, 1920, 3072), ::testing::Bool()),
-                         [](const auto& info) {
-                           const auto [device, dtype, dim, affine] = info.param;
-                           return std::string(device == at::kCUDA ? "cuda_" : "cpu_") + c10::toString(dtype) +
-                                  "_" + std::to_string(dim) + (affine ? "_affine" : "_plain");
-                         });
+                         case_name);
 
 std::string message_of(const std::function<void()>& action) {
   try {
