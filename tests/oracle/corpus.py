@@ -175,3 +175,45 @@ def lines(seed=7):
         for i in range(0, len(letters), 12):
             for _ in range(3):
                 yield " ".join(letters[i : i + 12])
+
+
+def _odd_strings():
+    """White space, control characters, marks, emoji, forms that normalise: what trips a tokenizer up."""
+    yield from ("", " ", "   ", "\t", "\n", "\u3000", "\u00a0 \u2003", "\u200b", "\r\n", "▁", "▁▁", "▁ ▁")
+    for space in "\t \n \r \r\n \u00a0 \u1680 \u2002 \u2009 \u200b \u200c \u200d \u202f \u205f \u2060 \u3000 \ufeff".split(" "):
+        yield f"a red{space}fox{space}{space}runs{space}"
+    yield from ("\u2028line\u2029paragraph\x85next", "  leading", "trailing  ", "  both  ", "many    spaces   inside",
+                "tab\tand\nnewline\r\nand\x0bvertical\x0cform", "soft\u00adhyphen", "mark▁inside▁words", "▁lead a▁",
+                "zero\x00byte", "bell\x07 escape\x1b[31m", "\x01\x02\x03", "del\x7f", "\x80\x9f", "\ufffd", "\ufffe",
+                "\ue000 private", "\U000e0001\U000e0041 tags", "\U0010ffff")
+    yield from ("é e\u0301 ê\u0323 e\u0302\u0323", "A\u030a Å \u212b", "n\u0303 ñ", "o\u0308\u0304 ȫ", "q\u0307\u0323 q\u0323\u0307",
+                "Z\u0351\u036b\u0343\u036a\u0302a\u036b\u033d\u034f\u0321l\u0357\u0309g\u034co", "\u0301 alone", "a\u20dd b\u20e3 1\ufe0f\u20e3",
+                "İstanbul I\u0307 ı", "ﬁne ﬂow eﬃcient ﬆ", "Ｆｕｌｌ　ｗｉｄｔｈ １２３！", "ｶﾞｷﾞ ﾊﾟ half width", "①②③ ⑳ ⒈ ㈱ ㌔",
+                "x² + y³ = ½ ¾ ⅓", "℃ ™ № ℡ ﬀ …", "Ⅷ ⅷ Ⅻ", "𝐁𝐨𝐥𝐝 𝒮𝒸𝓇𝒾𝓅𝓉 𝔉𝔯𝔞𝔨 𝟙𝟚𝟛", "ﷺ ﷽ لا ﻻ", "שּׁ ש\u05c1\u05bc", "Ǆ ǆ Ĳ ŉ",
+                "①\u0301 ﬁ\u0301 ½\u0301 ª\u200d", "한국어 \u1112\u1161\u11ab\u1100\u116e\u11a8 ㅎㅏㄴ ﾡﾢ", "\u1100\u1161\u0301", "가\u11a8 각",
+                "क्षत्रिय क\u094d\u200dष क\u094d\u200cष", "क़ ख़ \u0958\u0959", "ক্ষ ড় \u09dc", "கொ க\u0bca", "กำ กํา น้ำ",
+                "က္က ခ្មែរ", "ཀྵ བོད", "ᠮᠣᠩᠭᠣᠯ", "ἄνθρωπος ά \u03b1\u0301", "ѐ е\u0300 й и\u0306", "𐍈 𐌰 Ꭰ ᚠ", "\u0897a\u0897")
+    yield from ("😀", "😀😃😄 smile", "👍🏽 👋🏿 🙏🏻", "👩‍💻 👨‍👩‍👧‍👦 🏳️‍🌈 🏴‍☠️", "🇩🇪🇫🇷🇯🇵 🇧", "❤️ ❤ ☠︎ ☺️", "👩🏽‍🚒 at work", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+                "#️⃣ *️⃣ 7️⃣", "🦊 runs 🌅 over 🌊", "a😀b🚀c", "🫨 🩷 🪿 🫩", "©\u200d®\u200d ™️")
+    for token in ("</s>", "<pad>", "<unk>", "<extra_id_0>", "<extra_id_5>", "<extra_id_99>", "<extra_id_100>", "<s>", "<mask>"):
+        yield from (token, f"a {token} b", f"a{token}b", f" {token} ")
+    yield from ("</s></s>", "<extra_id_1><extra_id_2> <extra_id_3>", "< / s >", "</S>", "<extra_id_05>", "</s", "<<extra_id_7>>",
+                "＜/s＞ ＜unk＞ ＜extra_id_3＞", "<extra\u200b_id_5>", "</s>\u0301", "é</s>\u0301x", "\u3000<extra_id_4>\u2003\n<extra_id_4>x")
+    yield from ("3.14159 1,000,000 1e-5 0x7F", "http://example.org/a?b=c&d=%20#e", "me@example.org", "C++ && || != <=> ->", "$5 €10 £3 ¥100 ₹9",
+                "“quoted” ‘text’ «guillemets» „low“ ‹x›", "em—dash en–dash hy‐phen minus−", "¿Qué? ¡Sí!", "、。「」『』・…", "a/b\\c|d", "({[<>]})",
+                "don't can't I'll we've", "ALL CAPS lower MiXeD", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "qzxjkvbwpfgh", "a" * 300)
+
+
+def test_strings(seed=11):
+    """At least 200 strings, at most 5 % of whose tokens a vocabulary trained on lines() does not know."""
+    rng = random.Random(seed)
+    own = [s for sentences in SENTENCES.values() for s in sentences]
+    strings = own + list(_odd_strings())
+    for _ in range(30):  # scripts mixed within one string
+        strings.append(" ".join(rng.choice(rng.choice(own).split()) for _ in range(12)))
+    for sentences in SENTENCES.values():  # 1,000 characters
+        text = " ".join(sentences)
+        strings.append((text + " ") * (1000 // len(text)) + text[: 1000 % (len(text) + 1)])
+    strings.append("".join(rng.choices(EMOJI, k=500)))
+    strings.append("".join(rng.choice(own)[: rng.randrange(20)] + rng.choice("\t \u3000\n") for _ in range(120)))
+    return strings
