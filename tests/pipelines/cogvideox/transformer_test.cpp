@@ -91,9 +91,11 @@ TEST_P(TransformerParity, EveryStage) {
   for (const auto& name : names) {
     ASSERT_TRUE(stages.count(name)) << name << " was not observed";
     EXPECT_TRUE(matches(stages[name], dump_, "forward." + name, kBound));
+    RecordProperty(name, fmt::format("{:.2e}", relative_l2(stages[name], dump_["forward." + name])));
   }
   EXPECT_FALSE(dump_.has(fmt::format("forward.block.{}", model.config.layers)));
   EXPECT_TRUE(matches(output, dump_, "forward.output", kBound));
+  RecordProperty("output", fmt::format("{:.2e}", relative_l2(output, dump_["forward.output"])));
   ASSERT_TRUE(stages.count("proj_out"));
   EXPECT_EQ(stages["proj_out"].numel(), output.numel());
 }
