@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every entry of backends(), run and run_joint, against the fp64 reference, on every device of this machine.
+// What a backend refuses it must refuse by its own reason; a binary without a GPU skips that half.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <tuple>
+
+#include "attention/error.h"
+#include "attention/joint.h"
+#include "attention/recorder.h"
+#include "attention/registry.h"
+#include "tests/attention/exact.h"
+
+namespace sagelab::attention::test {
+namespace {
+
+enum class Device { Cpu, Cuda };
+using Parameter = std::tuple<Entry, Device, at::ScalarType>;
+
+// Largest error over the bound seen by each test, printed at the end.
+class Table : public testing::Environment {
+ public:
+  static void add(const std::string& row, double error, double bound) {
+    auto& [worst, limit] = rows()[row];
+    worst = std::max(worst, error);
+    limit = bound;
+  }
+  void TearDown() override {
+    for (const auto& [row, figures] : rows()) {
+      printf("%-52s largest error %.2e, bound %.2e\n", row.c_str(), figures.first, figures.second);
+    }
+  }
+
+ private:
+  static std::map<std::string, std::pair<double, double>>& rows() {
+    static std::map<std::string, std::pair<double, double>> rows;
+    return rows;
+  }
+};
+const auto* const kTable = testing::AddGlobalTestEnvironment(new Table);
+
+enum class Layout { Dense, Fused, OddRows, HeadsFirst };
+
+// The same values [B, S, H, D] in another place: columns of a fused buffer, rows of an odd pitch, or heads
+// first.
+at::Tensor laid_out(const at::Tensor& x, Layout layout) {
+  const int64_t b = x.size(0), s = x.size(1), h = x.size(2), d = x.size(3);
+  at::Tensor view;
+  switch (layout) {
+    case Layout::Dense:
+      return x;
+    case Layout::Fused:
+      view = at::zeros({b, s, 3, h, d}, x.options()).select(2, 1);
+      break;
+    case Layout::OddRows:
+      view = at::zeros({b, s, h * d + 3}, x.options()).narrow(2, 1, h * d).unflatten(2, {h, d});
+      break;
+    case Layout::HeadsFirst:
+      view = at::zeros({b, h, s, d}, x.options()).transpose(1, 2);
+      break;
+  }
+  return view.copy_(x);
+}
+
+struct Shape {
+  int64_t q_len, kv_len;
+  int64_t head_dim = 64, heads = 4, kv_heads = 4, batch = 2;
+  bool causal = false;
+  double size = 1;
+  Layout layout = Layout::Dense;
+};
+
+std::string describe(const Shape& s) {
+  return fmt::format("q {} kv {} D {} heads {}/{} batch {} causal {} size {} layout {}", s.q_len, s.kv_len,
+                     s.head_dim, s.heads, s.kv_heads, s.batch, s.causal, s.size, static_cast<int>(s.layout));
+}
+
+std::vector<Shape> shapes() {
+  std::vector<Shape> all;
+  for (const int64_t d : {64, 128}) {
+    for (const int64_t n : {1, 62, 125, 287, 1000}) all.push_back({n, n, d});
+    for (const auto& [q, kv] : {std::pair{62, 287}, {287, 125}, {1, 1000}, {1000, 1}, {125, 2}})
+      all.push_back({q, kv, d});
+    for (const int64_t n : {62, 125, 287}) all.push_back({n, n, d, 4, 4, 2, true});
+    for (const auto& [q, kv] : {std::pair{62, 125}, {125, 62}}) all.push_back({q, kv, d, 4, 4, 2, true});
+    for (const int64_t kv_heads : {1, 2}) all.push_back({125, 287, d, 4, kv_heads});
+    all.push_back({287, 287, d, 6, 2, 1, true});
+    for (const Layout layout : {Layout::Fused, Layout::OddRows, Layout::HeadsFirst}) {
+      all.push_back({125, 62, d, 4, 4, 2, false, 1, layout});
+      all.push_back({287, 287, d, 4, 2, 1, true, 1, layout});
+    }
+    all.push_back({287, 287, d, 4, 4, 2, false, 6});
+  }
+  for (const auto& [q, kv] : {std::pair{0, 125}, {125, 0}, {0, 0}}) all.push_back({q, kv});
+  for (const int64_t d : {16, 20, 40, 96, 256}) all.push_back({62, 125, d});
+  return all;
+}
+
+class Conformance : public testing::TestWithParam<Parameter> {
+ protected:
+  void SetUp() override {
+    if (std::get<1>(GetParam()) == Device::Cuda && !at::hasCUDA()) GTEST_SKIP() << "there is no CUDA device";
+    backend_ = make_backend(entry().spec);
+  }
+  const Entry& entry() const { return std::get<0>(GetParam()); }
+  at::Device device() const {
+    return std::get<1>(GetParam()) == Device::Cpu ? at::kCPU : at::Device(at::kCUDA, 0);
+  }
+  at::ScalarType dtype() const { return std::get<2>(GetParam()); }
+  double bound() const {
+    return dtype() == at::kFloat  ? entry().bound_fp32
+           : dtype() == at::kHalf ? entry().bound_fp16
+                                  : entry().bound_bf16;
+  }
+  std::string row(const char* what) const {
+    return fmt::format("{} {} {} {}", entry().spec, device().str(), name_of(dtype()), what);
+  }
+  // Whether the backend takes the problem; where not, that it says so when it is called all the same.
+  bool taken(const Call& call) {
+    const std::string reason = backend_->unsupported(problem_of(call));
+    if (reason.empty()) return ++taken_ > 0;
+    reason_ = reason;
+    Recorder recorder;
+    try {
+      backend_->run(call, recorder);
+      ADD_FAILURE() << "ran what it calls unsupported: " << reason;
+    } catch (const Error& e) {
+      EXPECT_EQ(std::string(e.what()),
+                fmt::format("attention '{}' cannot run here: {}", backend_->name(), reason));
+    }
+    EXPECT_TRUE(recorder.served().empty());
+    return false;
+  }
+  void skip_if_none_taken() {
+    if (taken_ == 0) GTEST_SKIP() << entry().spec << ": " << reason_;
+  }
+  void expect_served(const Recorder& recorder) const {
+    ASSERT_EQ(recorder.served().size(), 1u);
+    const auto& [name, served] = *recorder.served().begin();
+    EXPECT_EQ(served.calls, 1);
+    // A plain name may stand for one of its kernels; it never stands for another backend.
+    EXPECT_EQ(name.rfind(entry().spec, 0), 0u) << name;
+    EXPECT_TRUE(recorder.fallbacks().empty());
+  }
+  BackendPtr backend_;
+  int taken_ = 0;
+  std::string reason_;
+};
+
+Call call_of(const Shape& s, at::ScalarType dtype, at::Device device) {
+  const auto make = [&](int64_t len, int64_t heads, uint64_t seed, double size) {
+    return laid_out(normal({s.batch, len, heads, s.head_dim}, seed, dtype, device, size), s.layout);
+  };
+  Call call;
+  call.q = make(s.q_len, s.heads, 11, s.size);
+  call.k = make(s.kv_len, s.kv_heads, 12, s.size);
+  call.v = make(s.kv_len, s.kv_heads, 13, s.size);
+  call.scale = 1 / std::sqrt(static_cast<double>(s.head_dim));
+  call.causal = s.causal;
+  return call;
+}
+
+Output truth_of(const Call& call) {
+  Call wide = call;
+  for (at::Tensor* t : {&wide.q, &wide.k, &wide.v}) *t = t->to(at::kDouble);
+  wide.out.reset();
+  wide.want_lse = true;
+  Recorder recorder;
+  return make_backend("reference")->run(wide, recorder);
+}
+
+// Freed memory that the next output is likely to be made of holds NaN.
+void poison_allocator(const Call& call) {
+  for (int i = 0; i < 3; ++i)
+    at::full(call.q.sizes(), std::numeric_limits<double>::quiet_NaN(), call.q.options());
+}
+
+void expect_lse(const at::Tensor& actual, const at::Tensor& expected) {
+  ASSERT_TRUE(actual.defined());
+  ASSERT_EQ(actual.sizes(), expected.sizes());
+  ASSERT_EQ(actual.scalar_type(), at::kFloat);
+  EXPECT_TRUE(
+      at::allclose(actual.to(at::kCPU).to(at::kDouble), expected.to(at::kCPU).to(at::kDouble), 1e-5, 1e-4));
+}
+
+TEST_P(Conformance, Run) {
+  for (const Shape& shape : shapes()) {
+    SCOPED_TRACE(describe(shape));
+    Call call = call_of(shape, dtype(), device());
+    if (!taken(call)) continue;
+    const Output truth = truth_of(call);
+    // Large scores double each rounding error of the exponent's argument several times over.
+    const double limit = bound() * (shape.size > 1 ? 4 : 1);
+    for (const bool want_lse : {false, true}) {
+      call.want_lse = want_lse;
+      Recorder recorder;
+      poison_allocator(call);
+      const Output result = backend_->run(call, recorder);
+      const double error = relative_error(result.out, truth.out);
+      EXPECT_LE(error, limit);
+      EXPECT_EQ(result.out.scalar_type(), dtype());
+      EXPECT_EQ(result.out.stride(3), 1);
+      expect_served(recorder);
+      Table::add(row(shape.size > 1 ? "run, large values" : "run"), error, limit);
+      if (want_lse) {
+        expect_lse(result.lse, truth.lse);
+      } else {
+        EXPECT_FALSE(result.lse.defined());
+      }
+    }
+  }
+  skip_if_none_taken();
+}
+
+TEST_P(Conformance, RunIntoADestination) {
+  Call call = call_of({125, 287}, dtype(), device());
+  if (!taken(call)) return skip_if_none_taken();
+  const Output truth = truth_of(call);
+  const at::Tensor buffer =
+      at::full({2, 125, 4 * 64 + 8}, std::numeric_limits<double>::quiet_NaN(), call.q.options());
+  call.out = buffer.narrow(2, 0, 4 * 64).unflatten(2, {4, 64});
+  Recorder recorder;
+  EXPECT_LE(relative_error(backend_->run(call, recorder).out, truth.out), bound());
+  EXPECT_TRUE(buffer.narrow(2, 4 * 64, 8).isnan().all().item<bool>());
+}
+
+// Twice the same call, the same bits.
+TEST_P(Conformance, Deterministic) {
+  const Call call = call_of({287, 287, 128}, dtype(), device());
+  if (!taken(call)) return skip_if_none_taken();
+  Recorder recorder;
+  const at::Tensor once = backend_->run(call, recorder).out.clone();
+  EXPECT_TRUE(once.equal(backend_->run(call, recorder).out));
+}
+
+std::vector<JointShape> joint_shapes(at::ScalarType dtype, at::Device device) {
+  std::vector<JointShape> all;
+  const auto add = [&](std::vector<int64_t> lengths, std::vector<bool> queries, auto change) {
+    JointShape s;
+    s.lengths = std::move(lengths);
+    s.queries = std::move(queries);
+    s.dtype = dtype;
+    s.device = device;
+    change(s);
+    all.push_back(s);
+  };
+  const auto as_is = [](JointShape&) {};
+  for (const int64_t n : {1, 62, 125, 287, 1000}) add({n}, {true}, as_is);
+  add({62, 287}, {true, true}, as_is);
+  add({226, 125}, {true, true}, [](JointShape& s) { s.norm = Norm::Kind::Rms; });
+  add({62, 287}, {false, true}, [](JointShape& s) { s.head_dim = 128, s.rope = RopeForm::Positions; });
+  add({0, 125}, {true, true}, [](JointShape& s) { s.rope = RopeForm::None; });
+  add({125, 0}, {false, true}, as_is);
+  add({33, 1, 92}, {true, false, true}, [](JointShape& s) { s.kv_heads = 2, s.batch = 1; });
+  add({125, 62}, {true, true}, [](JointShape& s) { s.norm = Norm::Kind::None, s.rope = RopeForm::None; });
+  add({125}, {true},
+      [](JointShape& s) { s.norm = Norm::Kind::None, s.rope = RopeForm::None, s.head_dim = 128; });
+  add({62, 125}, {true, true}, [](JointShape& s) { s.input_scale = 8, s.wide_out = false; });
+  return all;
+}
+
+TEST_P(Conformance, RunJoint) {
+  for (const JointShape& shape : joint_shapes(dtype(), device())) {
+    JointCase joint(shape);
+    SCOPED_TRACE(testing::Message() << "lengths " << at::IntArrayRef(shape.lengths) << " D "
+                                    << shape.head_dim);
+    const ExactGathered exact = exact_gather(joint.call());
+    // Queries and keys are rounded once, so the truth rounds them too.
+    Call prepared{exact.q.to(dtype()).to(device()),
+                  exact.k.to(dtype()).to(device()),
+                  exact.v.to(dtype()).to(device()),
+                  joint.scale,
+                  false,
+                  false,
+                  {},
+                  false,
+                  {}};
+    if (!taken(prepared)) continue;
+    Recorder recorder;
+    backend_->run_joint(joint.call(), recorder);
+    const double error = relative_error(joint.outs(), truth_of(prepared).out);
+    // Values near a rounding boundary may fall on its other side in fp32.
+    const double limit = bound() * 1.5;
+    EXPECT_LE(error, limit);
+    EXPECT_TRUE(joint.surroundings_untouched());
+    expect_served(recorder);
+    Table::add(row("run_joint"), error, limit);
+  }
+  skip_if_none_taken();
+}
+
+std::vector<Entry> entries() {
+  return {backends().begin(), backends().end()};
+}
+
+std::string test_name(const testing::TestParamInfo<Parameter>& info) {
+  std::string name =
+      fmt::format("{}_{}_{}", std::get<0>(info.param).spec,
+                  std::get<1>(info.param) == Device::Cpu ? "cpu" : "cuda", name_of(std::get<2>(info.param)));
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !isalnum(static_cast<unsigned char>(c)); }, '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Every, Conformance,
+                         testing::Combine(testing::ValuesIn(entries()),
+                                          testing::Values(Device::Cpu, Device::Cuda),
+                                          testing::Values(at::kFloat, at::kBFloat16, at::kHalf)),
+                         test_name);
+
+// The reference itself against plain loops.
+TEST(Reference, IsTheDefinition) {
+  for (const bool causal : {false, true}) {
+    for (const auto& [q_len, kv_len] : {std::pair{1, 1}, {17, 17}, {9, 40}, {40, 9}, {3, 0}}) {
+      Call call = call_of({q_len, kv_len, 64, 6, 2, 2, causal}, at::kDouble, at::kCPU);
+      const Exact exact = exact_attention(call.q, call.k, call.v, call.scale, causal);
+      const Output truth = truth_of(call);
+      EXPECT_LT(relative_error(truth.out, exact.out), 1e-12);
+      expect_lse(truth.lse, exact.lse);
+    }
+  }
+}
+
+// Chunking over rows changes nothing: 5,000 keys and 12 heads are several chunks.
+TEST(Reference, ChunksAreInvisible) {
+  Call call = call_of({1500, 5000, 16, 12, 12, 1, true}, at::kDouble, at::kCPU);
+  const Output whole = truth_of(call);
+  call.q = call.q.narrow(1, 1400, 100);
+  EXPECT_LT(relative_error(truth_of(call).out, whole.out.narrow(1, 1400, 100)), 1e-14);
+}
+
+}  // namespace
+}  // namespace sagelab::attention::test

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// What LibTorch's kernels refuse, said before they are called. The reasons for CUDA that need no GPU to be
+// known are tested everywhere.
+#include "attention/aten/sdpa.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "attention/error.h"
+#include "attention/recorder.h"
+#include "attention/registry.h"
+#include "tests/attention/exact.h"
+
+namespace sagelab::attention::test {
+namespace {
+
+Problem problem(at::Device device, at::ScalarType dtype) {
+  return {2, 4, 4, 100, 100, 64, dtype, device, false};
+}
+
+std::string reason(const char* spec, const Problem& p) {
+  return make_backend(spec)->unsupported(p);
+}
+
+TEST(Sdpa, OnCpu) {
+  Problem p = problem(at::kCPU, at::kFloat);
+  EXPECT_EQ(reason("sdpa", p), "");
+  EXPECT_EQ(reason("sdpa(flash)", p), "");
+  EXPECT_EQ(reason("sdpa(math)", p), "");
+  EXPECT_EQ(reason("sdpa(cudnn)", p), "it needs a CUDA device, not cpu");
+  EXPECT_EQ(reason("sdpa(efficient)", p), "it needs a CUDA device, not cpu");
+  EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Flash);
+  p.causal = true;
+  p.kv_len = 120;
+  EXPECT_EQ(reason("sdpa(flash)", p),
+            "a causal mask over 100 queries and 120 keys: this kernel takes equal lengths only");
+  EXPECT_EQ(reason("sdpa", p), "");
+  EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Math);
+}
+
+TEST(Sdpa, OtherDevicesAndDtypes) {
+  EXPECT_EQ(reason("sdpa", problem(at::kMPS, at::kFloat)), "it runs on CPU and CUDA, not mps");
+  EXPECT_EQ(reason("sdpa(math)", problem(at::kCPU, at::kLong)),
+            "it takes fp32, fp64, bf16 and fp16, not Long");
+  EXPECT_EQ(reason("reference", problem(at::kCPU, at::kLong)), "it takes floating point, not Long");
+}
+
+TEST(Sdpa, OnCudaByShape) {
+  const at::Device cuda(at::kCUDA, 0);
+  Problem p = problem(cuda, at::kFloat);
+  EXPECT_EQ(reason("sdpa(flash)", p), "on CUDA it takes bf16 and fp16, not fp32");
+  p = problem(cuda, at::kBFloat16);
+  p.head_dim = 260;
+  EXPECT_EQ(reason("sdpa(flash)", p), "head dimension 260 is not a multiple of 8 up to 256");
+  p.head_dim = 20;
+  EXPECT_EQ(reason("sdpa(flash)", p), "head dimension 20 is not a multiple of 8 up to 256");
+  EXPECT_EQ(reason("sdpa(efficient)", p), "head dimension 20 is not a multiple of 8");
+  p = problem(cuda, at::kFloat);
+  p.head_dim = 18;
+  EXPECT_EQ(reason("sdpa(efficient)", p), "head dimension 18 is not a multiple of 4");
+  p = problem(cuda, at::kDouble);
+  EXPECT_EQ(reason("sdpa(efficient)", p), "it takes fp32, bf16 and fp16, not fp64");
+  p = problem(cuda, at::kHalf);
+  p.causal = true;
+  p.q_len = 7;
+  for (const char* spec : {"sdpa(flash)", "sdpa(efficient)"}) {
+    EXPECT_EQ(reason(spec, p),
+              "a causal mask over 7 queries and 100 keys: this kernel takes equal lengths only");
+  }
+}
+
+TEST(Sdpa, OnThisGpu) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "there is no CUDA device";
+  const at::Device cuda(at::kCUDA, 0);
+  Problem p = problem(cuda, at::kBFloat16);
+  const int generation = compute_capability(cuda) / 10;
+  if (generation < 8) GTEST_SKIP() << "compute capability below 8.0";
+  for (const char* spec : {"sdpa", "sdpa(flash)", "sdpa(cudnn)", "sdpa(efficient)", "sdpa(math)"}) {
+    EXPECT_EQ(reason(spec, p), "") << spec;
+  }
+  const bool hopper = generation == 9 || generation == 10;
+  EXPECT_EQ(choose_sdpa(p), hopper ? Sdpa::Kernel::Cudnn : Sdpa::Kernel::Flash);
+  p.head_dim = 256;
+  EXPECT_EQ(reason("sdpa(cudnn)", p), "head dimension 256 is not a multiple of 8 up to 128");
+  EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Flash);
+  p = problem(cuda, at::kBFloat16);
+  p.kv_len = 1;
+  EXPECT_EQ(reason("sdpa(cudnn)", p), "it does not take a single key");
+  p = problem(cuda, at::kFloat);
+  EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Efficient);
+  p.head_dim = 18;
+  EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Math);
+}
+
+TEST(Sdpa, TheChoiceIsRecorded) {
+  for (const at::Device& device : devices()) {
+    Recorder recorder;
+    const at::Tensor x = normal({1, 8, 2, 64}, 1, at::kFloat, device);
+    make_backend("sdpa")->run({x, x, x, 0.125, false, false, {}, false, {}}, recorder);
+    EXPECT_EQ(recorder.last_served(), device.is_cpu() ? "sdpa(flash)" : "sdpa(efficient)");
+  }
+}
+
+TEST(Sdpa, GlobalSwitchesAreNeitherReadNorSet) {
+  at::Context& context = at::globalContext();
+  const bool flash = context.userEnabledFlashSDP();
+  context.setSDPUseFlash(false);
+  Recorder recorder;
+  const at::Tensor x = normal({1, 8, 2, 64}, 1, at::kBFloat16, devices().back());
+  make_backend("sdpa(flash)")->run({x, x, x, 0.125, false, false, {}, false, {}}, recorder);
+  EXPECT_EQ(recorder.last_served(), "sdpa(flash)");
+  EXPECT_FALSE(context.userEnabledFlashSDP());
+  context.setSDPUseFlash(flash);
+}
+
+std::string complaint(const Call& call) {
+  try {
+    check_call(call);
+  } catch (const c10::Error& e) {
+    return e.what_without_backtrace();
+  }
+  return "none";
+}
+
+TEST(Call, WhatDoesNotFitIsNamed) {
+  const auto make = [](at::IntArrayRef sizes) { return at::zeros(sizes); };
+  Call call{make({2, 5, 4, 64}), make({2, 9, 2, 64}), make({2, 9, 2, 64}), 1, false, false, {}, false, {}};
+  EXPECT_EQ(complaint(call), "none");
+  Call wrong = call;
+  wrong.v = make({2, 8, 2, 64});
+  EXPECT_EQ(complaint(wrong), "attention: k [2, 9, 2, 64] and v [2, 8, 2, 64] differ");
+  wrong = call;
+  wrong.k = wrong.v = make({2, 9, 3, 64});
+  EXPECT_EQ(complaint(wrong),
+            "attention: heads of q [2, 5, 4, 64] are not a multiple of those of k [2, 9, 3, 64]");
+  wrong = call;
+  wrong.q = make({2, 5, 64, 4}).transpose(2, 3);
+  EXPECT_EQ(complaint(wrong),
+            "attention: the head dimension must be contiguous, got strides [1280, 256, 1, 4], "
+            "[1152, 128, 64, 1], [1152, 128, 64, 1]");
+  wrong = call;
+  wrong.q = wrong.q.to(at::kHalf);
+  EXPECT_EQ(complaint(wrong), "attention: dtypes differ: Half, Float, Float");
+  wrong = call;
+  wrong.out = make({2, 5, 4, 32});
+  EXPECT_EQ(complaint(wrong), "attention: out [2, 5, 4, 32] does not fit q [2, 5, 4, 64]");
+  wrong = call;
+  wrong.q.reset();
+  EXPECT_EQ(complaint(wrong), "attention: q, k and v must be defined");
+}
+
+}  // namespace
+}  // namespace sagelab::attention::test
