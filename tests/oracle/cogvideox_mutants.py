@@ -24,13 +24,14 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 import cogvideox as oracle  # noqa: E402
 import cogvideox_dump as dumping  # noqa: E402
 import cogvideox_models as models  # noqa: E402
-import cogvideox_mutants_sampling  # noqa: E402, F401
-import cogvideox_mutants_text  # noqa: E402, F401
-import cogvideox_mutants_transformer  # noqa: E402, F401
-import cogvideox_mutants_vae  # noqa: E402, F401
-from cogvideox_mutants_base import MUTANTS, patched  # noqa: E402
+import cogvideox_wrong.sampling  # noqa: E402, F401
+import cogvideox_wrong.text  # noqa: E402, F401
+import cogvideox_wrong.transformer  # noqa: E402, F401
+import cogvideox_wrong.vae  # noqa: E402, F401
+from cogvideox_wrong import MUTANTS, patched  # noqa: E402
 
-SCRIPTS = oracle.SCRIPTS + tuple(f"cogvideox_mutants{part}.py" for part in ("", "_base", "_sampling", "_text", "_transformer", "_vae"))
+PARTS = ("__init__", "sampling", "text", "transformer", "vae")
+SCRIPTS = oracle.SCRIPTS + ("cogvideox_mutants.py",) + tuple(f"cogvideox_wrong/{part}.py" for part in PARTS)
 
 VISIBLE = 4e-6  # the tightest bound of the parity tests, twice
 
@@ -52,7 +53,8 @@ def stage(pipe, spec, dump, key):
         return pipe.text_encoder(dump["ids"])[0]
     if key == "forward.output":
         inputs = dump["forward.latents"], dump["forward.text"], dump["forward.t"]
-        return pipe.transformer(*inputs, image_rotary_emb=dumping.rope_of(pipe, request, dump["noise"].shape[1]), return_dict=False)[0]
+        rope = dumping.rope_of(pipe, request, dump["noise"].shape[1])
+        return pipe.transformer(*inputs, image_rotary_emb=rope, return_dict=False)[0]
     if key.endswith(".final"):
         scheduler, mode, _ = key.split(".")
         pipe.scheduler, steps = dumping.schedulers(spec)[scheduler], []

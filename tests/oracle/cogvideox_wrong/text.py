@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cogvideox_mutants_base import family, mutant, rows
+from cogvideox_wrong import family, mutant, rows
 
 T5 = "prompt_embeds"
 

@@ -8,7 +8,7 @@ import types
 import torch
 
 import cogvideox_dump as dumping
-from cogvideox_mutants_base import family, mutant
+from cogvideox_wrong import family, mutant
 
 DDIM, DPM = "ddim.guided.final", "dpm.guided.final"
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cogvideox_mutants_base import family, mutant, rows
+from cogvideox_wrong import family, mutant, rows
 
 FORWARD = "forward.output"
 
@@ -257,9 +257,9 @@ def crop_with(round_to_int):
     return [(module, "round", round_to_int)]
 
 
-@family(FORWARD, "long_odd", crop_half_away=lambda x: math.floor(x + 0.5), crop_truncated=int)
-def crop(pipe, spec, argument):
-    return crop_with(argument)
+@mutant(FORWARD, "long_odd", "odd_config")
+def crop_half_away(pipe, spec):
+    return crop_with(lambda x: math.floor(x + 0.5))
 
 
 @mutant(FORWARD, "5b")

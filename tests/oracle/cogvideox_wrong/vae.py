@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import cogvideox_dump as dumping
-from cogvideox_mutants_base import family, mutant, rows
+from cogvideox_wrong import family, mutant, rows
 
 SAMPLE, TILED, FRAMES = "vae.sample", "vae.tiled_sample", "frames"
 
@@ -18,7 +18,7 @@ def parts(pipe, suffix):
     return [m for n, m in pipe.vae.decoder.named_modules() if n.endswith(suffix)]
 
 
-@family(SAMPLE, "2b", "5b", "odd_config", vae_norm1_eps=".norm1.norm_layer", vae_norm2_eps=".norm2.norm_layer",
+@family(SAMPLE, "5b", "odd_config", vae_norm1_eps=".norm1.norm_layer", vae_norm2_eps=".norm2.norm_layer",
         vae_norm_out_eps="norm_out.norm_layer")
 def vae_eps(pipe, spec, argument):
     return [(m, "eps", 10 * m.eps) for m in parts(pipe, argument)]
