@@ -17,6 +17,7 @@ namespace sagelab::cogvideox {
 class VaeDecoder {
  public:
   VaeDecoder(const Weights& w, const VaeConfig& config);
+  VaeDecoder(VaeDecoder&&) noexcept;
   ~VaeDecoder();
 
   // done, total: chunks (times tiles) decoded so far. Returns false to cancel: decode then throws Cancelled.

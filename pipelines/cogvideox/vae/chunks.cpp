@@ -51,11 +51,6 @@ int64_t output_frames(const VaeConfig& config, const std::vector<ChunkRange>& ch
   return sum;
 }
 
-int64_t conv_parts(int64_t elements) {
-  constexpr int64_t kLargest = int64_t(1) << 30;
-  return elements > kLargest ? elements / kLargest + 1 : 1;
-}
-
 TilePlan tile_plan(const VaeConfig& config) {
   const TilePlan plan{axis(config.sample_height, config.spatial_compression(), 1.0 / 6),
                       axis(config.sample_width, config.spatial_compression(), 1.0 / 5)};

@@ -25,9 +25,6 @@ inline int64_t doubled_frames(int64_t frames) {
 // Output frames of all chunks.
 int64_t output_frames(const VaeConfig& config, const std::vector<ChunkRange>& chunks);
 
-// Convolutions run in this many parts along time: as in diffusers, none sees more than 2^30 elements.
-int64_t conv_parts(int64_t elements);
-
 struct TilePlan {
   TileAxis rows, columns;
 };

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "pipelines/cogvideox/vae/chunks.h"
+#include "pipelines/cogvideox/vae/conv.h"
 #include "pipelines/pipeline.h"
 
 namespace sagelab::cogvideox {
@@ -28,19 +29,6 @@ struct Pass {
   bool last;                    // no chunk follows: nothing is kept
 };
 
-Tensor conv3d(const Tensor& x, const Tensor& weight, const Tensor& bias, at::IntArrayRef padding) {
-  const int64_t lost = weight.size(2) - 1, frames = x.size(2) - lost;
-  const int64_t parts = conv_parts(x.numel());
-  if (parts == 1) return at::conv3d(x, weight, bias, /*stride=*/1, padding);
-  const int64_t step = (frames + parts - 1) / parts;
-  Tensor out = at::empty({x.size(0), weight.size(0), frames, x.size(3), x.size(4)}, x.options());
-  for (int64_t t = 0; t < frames; t += step) {
-    const int64_t n = std::min(step, frames - t);
-    out.narrow(2, t, n).copy_(at::conv3d(x.narrow(2, t, n + lost), weight, bias, /*stride=*/1, padding));
-  }
-  return out;
-}
-
 struct CausalConv {
   Tensor weight, bias;
   size_t slot;
@@ -58,7 +46,7 @@ struct CausalConv {
     if (!pass.last) {
       cache = padded.narrow(2, padded.size(2) - kLead, kLead).clone(at::MemoryFormat::Contiguous);
     }
-    return conv3d(padded, weight, bias, {0, 1, 1});
+    return conv3d(padded, weight, bias, 1);
   }
 };
 
@@ -67,7 +55,7 @@ struct PointConv {
 
   PointConv(const Weights& w, int64_t out, int64_t in)
       : weight(w.tensor("weight", {out, in, 1, 1, 1})), bias(w.tensor("bias", {out})) {}
-  Tensor operator()(const Tensor& x) const { return conv3d(x, weight, bias, {0, 0, 0}); }
+  Tensor operator()(const Tensor& x) const { return conv3d(x, weight, bias, 0); }
 };
 
 // [1, C, t, h, w] -> [1, C, frames, h, w], nearest. Of an odd count the first frame keeps to the first latent
@@ -216,6 +204,7 @@ struct VaeDecoder::Net {
 VaeDecoder::VaeDecoder(const Weights& w, const VaeConfig& config)
     : config_(config), net_(std::make_unique<const Net>(w / "decoder", config)) {}
 
+VaeDecoder::VaeDecoder(VaeDecoder&&) noexcept = default;
 VaeDecoder::~VaeDecoder() = default;
 
 at::Tensor VaeDecoder::decode(const at::Tensor& z, bool tiled, const OnChunk& on_chunk) const {

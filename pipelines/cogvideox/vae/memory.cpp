@@ -4,6 +4,7 @@
 // works on.
 #include "pipelines/cogvideox/vae.h"
 #include "pipelines/cogvideox/vae/chunks.h"
+#include "pipelines/cogvideox/vae/conv.h"
 
 namespace sagelab::cogvideox {
 namespace {
@@ -59,13 +60,23 @@ class Walk {
   }
 
  private:
+  // The library's own part: input and output in its layout, then the output in ours.
+  Ghost convolve(const Ghost& x, int64_t out, int64_t frames) {
+    Ghost reordered = ledger_.make(x.c, x.t, x.h, x.w);
+    const Ghost result = ledger_.make(out, frames, x.h, x.w);
+    reordered = {};
+    return ledger_.make(out, frames, x.h, x.w);
+  }
+
   Ghost conv_frames(const Ghost& x, int64_t out, int64_t lost) {
     const int64_t frames = x.t - lost, parts = conv_parts(x.numel());
-    Ghost y = ledger_.make(out, frames, x.h, x.w);
-    if (parts > 1) {
-      const int64_t step = (frames + parts - 1) / parts;
-      const Ghost part = ledger_.make(x.c, step + lost, x.h, x.w);
-      const Ghost result = ledger_.make(out, step, x.h, x.w);
+    if (parts == 1) return convolve(x, out, frames);
+    const int64_t step = (frames + parts - 1) / parts;
+    Ghost y;
+    for (int64_t t = 0; t < frames; t += step) {
+      const int64_t n = std::min(step, frames - t);
+      const Ghost part = convolve(ledger_.make(x.c, n + lost, x.h, x.w), out, n);
+      if (!y.bytes) y = ledger_.make(out, frames, x.h, x.w);
     }
     return y;
   }
@@ -100,8 +111,7 @@ class Walk {
 
   Ghost upsample(Ghost x, bool doubles_time) {
     Ghost out = ledger_.make(x.c, doubles_time ? doubled_frames(x.t) : x.t, 2 * x.h, 2 * x.w);
-    const Ghost enlarged = ledger_.make(x.c, 1, 2 * x.h, 2 * x.w);
-    ledger_.make(x.c, 1, 2 * x.h, 2 * x.w);  // convolved
+    convolve(ledger_.make(x.c, 1, 2 * x.h, 2 * x.w), x.c, 1);  // frame by frame
     return out;
   }
 
