@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <type_traits>
+#include <utility>
 
 #include "attention/error.h"
 
@@ -58,12 +59,11 @@ void read(const std::string& key, const Json& value, std::string& out) {
 }
 
 void read(const std::string& key, const Json& value, int& out) {
-  // An unsigned value beyond int64 must not wrap into range.
-  const bool fits =
-      value.is_number_integer() &&
-      (value.is_number_unsigned() ? value.get<uint64_t>() <= uint64_t(std::numeric_limits<int>::max())
-                                  : value.get<int64_t>() >= std::numeric_limits<int>::min());
-  if (!fits) wrong_type(key, value, "a whole number");
+  // As int64 an unsigned value could wrap into range.
+  const bool wraps =
+      value.is_number_unsigned() && value.get<uint64_t>() > uint64_t(std::numeric_limits<int>::max());
+  if (!value.is_number_integer() || wraps || !std::in_range<int>(value.get<int64_t>()))
+    wrong_type(key, value, "a whole number");
   out = value.get<int>();
 }
 

@@ -7,7 +7,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
 
@@ -114,7 +113,9 @@ double dynamic_guidance(double scale, int steps, double timestep) {
   return 1 + scale * ((1 - std::cos(std::numbers::pi * power)) / 2);
 }
 
-CogVideoX::CogVideoX(const Request& request) : folder_(request), target_(resolve_target(request)) {}
+CogVideoX::CogVideoX(const Request& request) : folder_(request), target_(resolve_target(request)) {
+  check_weights(folder_);
+}
 
 void CogVideoX::make_room(int64_t bytes, const Request& request) {
   const auto fits = [&] { return available_memory(target_.device) >= bytes; };
@@ -140,9 +141,7 @@ void CogVideoX::load_text_encoder(const RunContext& run) {
   const Weights w(open_folder(folder_.root / "text_encoder", "model", folder_.variant, loading.progress()),
                   target_);
   text_encoder_ = std::make_unique<T5Encoder>(w, folder_.text);
-  // A second name of `shared`, which older files carry along.
-  static constexpr std::array<std::string_view, 1> kIgnored = {"encoder.embed_tokens."};
-  w.require_all_read(kIgnored);
+  w.require_all_read(unread_prefixes("text_encoder"));
 }
 
 void CogVideoX::load_transformer(const RunContext& run) {
@@ -164,8 +163,7 @@ void CogVideoX::load_vae(const RunContext& run) {
       open_folder(folder_.root / "vae", "diffusion_pytorch_model", folder_.variant, loading.progress()),
       target_);
   vae_ = std::make_unique<VaeDecoder>(w, folder_.vae);
-  static constexpr std::array<std::string_view, 1> kIgnored = {"encoder."};
-  w.require_all_read(kIgnored);
+  w.require_all_read(unread_prefixes("vae"));
 }
 
 at::Tensor CogVideoX::embed(const Request& request, bool guided, const RunContext& run) {

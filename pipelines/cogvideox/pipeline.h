@@ -90,6 +90,12 @@ class CogVideoX final : public Pipeline {
 // Peaks, tokens and operations of a resolved request, from headers and configs alone (plan.cpp).
 Plan plan(const Folder& folder, const Request& request);
 std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request);
+// What a component's files hold and we leave unread: the encoder of the VAE, T5's second name of its
+// embedding.
+std::span<const std::string_view> unread_prefixes(const std::string& component);
+// Throws sagelab::Error for any tensor that is missing, of another shape or nobody's: before the first is
+// loaded.
+void check_weights(const Folder& folder);
 // Bytes that the tensors we read of a component take in a dtype.
 int64_t component_bytes(const Folder& folder, const std::string& component, at::ScalarType dtype);
 // (key, shape) of every tensor that we read of a component with this config.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "attention/error.h"
 #include "pipelines/cogvideox/pipeline.h"
@@ -23,10 +24,21 @@ int64_t numel(const std::vector<int64_t>& shape) {
   return n;
 }
 
-// The second name of T5's embedding is no parameter of its own.
-bool is_tied_copy(const std::string& key) {
-  return key == "encoder.embed_tokens.weight";
+// T5's embedding has two names; files carry either or both.
+constexpr const char* kEmbedding = "shared.weight";
+constexpr const char* kTiedEmbedding = "encoder.embed_tokens.weight";
+
+}  // namespace
+
+std::span<const std::string_view> unread_prefixes(const std::string& component) {
+  static constexpr std::array<std::string_view, 1> kTextEncoder = {"encoder.embed_tokens."},
+                                                   kVae = {"encoder."};
+  if (component == "text_encoder") return kTextEncoder;
+  if (component == "vae") return kVae;
+  return {};
 }
+
+namespace {
 
 void construct(const std::string& component, const Weights& w, Config& config) {
   if (component == "transformer")
@@ -78,33 +90,41 @@ Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, 
   return s;
 }
 
+// LibTorch's flash on CPU: a tile of scores per thread, in fp32.
+int64_t score_tile(int64_t rows, int64_t head_dim, const Target& target) {
+  if (!target.device.is_cpu()) return 0;
+  const int64_t queries = rows >= 768 ? 256 : rows >= 192 ? 64 : 32, keys = std::min<int64_t>(512, rows);
+  return at::get_num_threads() * queries * (keys + 2 + head_dim) * 4;
+}
+
 int64_t forward_bytes(const Folder& folder, const Sizes& s, const Target& target) {
   const TransformerConfig& c = folder.transformer;
   const double x = double(s.batch * s.rows * c.dim() * s.element);
   const double lse = double(s.batch * s.rows * c.heads * 4);
-  double scratch = 0;
-  if (target.device.is_cpu()) {  // LibTorch's flash on CPU: a tile of scores, fp32, per thread
-    const int64_t q = s.rows >= 768 ? 256 : s.rows >= 192 ? 64 : 32, kv = std::min<int64_t>(512, s.rows);
-    scratch = double(at::get_num_threads()) * double(q) * double(kv + 2 + c.head_dim) * 4;
-  }
-  return int64_t(forward_tensors(c, target) * x + lse + scratch) + 2 * s.latents;
+  return int64_t(forward_tensors(c, target) * x + lse) + score_tile(s.rows, c.head_dim, target) +
+         2 * s.latents;
 }
 
-// Scores of one prompt, in fp32 on CPU: the math path holds them, their softmax and the bias at once.
-int64_t encode_bytes(const Folder& folder, const Geometry& g, const Sizes& s) {
+// Note [Peak of an encoding]
+// In the order of t5.cpp, one prompt of L rows: the relative positions' buckets in the making (int64 and
+// fp32, 62 bytes for each pair of rows); the bias per head, twice while it is laid out, then once for all
+// blocks; and a block: q, k, v and output, or the hidden rows with what the activation makes of them
+// (gelu_new is eight operations).
+int64_t encode_bytes(const Folder& folder, const Geometry& g, const Sizes& s, const Target& target) {
   const T5Config& c = folder.text;
-  const int64_t rows = g.text_tokens, scores = c.num_heads * rows * rows * s.element;
-  const int64_t inner = c.num_heads * c.d_kv;
-  const int64_t attention = 3 * scores + rows * (4 * inner + 3 * c.d_model) * s.element;
-  const int64_t ff = scores + rows * ((c.gated ? 4 : 2) * c.d_ff + 3 * c.d_model) * s.element;
-  return std::max(attention, ff);
+  const int64_t rows = g.text_tokens, pairs = rows * rows, bias = c.num_heads * pairs * s.element;
+  const int64_t attention = rows * (5 * c.num_heads * c.d_kv + 4 * c.d_model) * s.element;
+  const int64_t hidden = c.activation == Activation::GeluNew ? 10 : c.gated ? 3 : 2;
+  const int64_t ff = rows * (hidden * c.d_ff + 4 * c.d_model) * s.element;
+  const int64_t block = std::max(attention + score_tile(rows, c.d_kv, target), ff);
+  return std::max({62 * pairs, 8 * pairs + 2 * bias, bias + block});
 }
 
 }  // namespace
 
 std::vector<std::pair<std::string, std::vector<int64_t>>> requested_names(const std::string& component,
                                                                           Config config) {
-  const Weights w(shape_source([](std::string_view key) { return !is_tied_copy(std::string(key)); }),
+  const Weights w(shape_source([](std::string_view key) { return key != kTiedEmbedding; }),
                   {at::kMeta, at::kFloat});
   construct(component, w, config);
   return w.requested();
@@ -128,7 +148,7 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   const int64_t transformer = component_bytes(folder, "transformer", target.dtype);
   const int64_t vae = component_bytes(folder, "vae", target.dtype);
   const int64_t kept = request.offload == "none" ? t5 : 0;
-  const int64_t encode = t5 + s.embeds + encode_bytes(folder, g, s);
+  const int64_t encode = t5 + s.embeds + encode_bytes(folder, g, s, target);
   const int64_t denoise =
       kept + transformer + s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, target);
   const int64_t decode = vae + s.embeds + 2 * s.latents +
@@ -139,7 +159,35 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};
 }
 
+namespace {
+
+Plan::Component component_of(const Folder& folder, const std::string& name, at::ScalarType dtype) {
+  Plan::Component component;
+  component.name = name;
+  const auto tensors = list_folder(folder.root / name, stem_of(name), folder.variant);
+  const bool tied =
+      std::any_of(tensors.begin(), tensors.end(), [](const auto& t) { return t.key == kEmbedding; });
+  for (const TensorInfo& tensor : tensors) {
+    if (!tied || tensor.key != kTiedEmbedding) component.parameters += numel(tensor.shape);
+    component.file_bytes += tensor.bytes;
+  }
+  component.bytes = component_bytes(folder, name, dtype);
+  return component;
+}
+
+}  // namespace
+
+void check_weights(const Folder& folder) {
+  for (const char* name : {"text_encoder", "transformer", "vae"}) {
+    const Weights w(open_folder(folder.root / name, stem_of(name), folder.variant), {at::kMeta, at::kFloat});
+    Config config = config_of(folder, name);
+    construct(name, w, config);
+    w.require_all_read(unread_prefixes(name));
+  }
+}
+
 Plan plan(const Folder& folder, const Request& request) {
+  check_weights(folder);
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   Plan plan;
@@ -153,16 +201,8 @@ Plan plan(const Folder& folder, const Request& request) {
       make_sampler(folder.root / "scheduler", scheduler == "auto" ? "" : scheduler, request.steps.value());
   plan.forwards = int(sampler->timesteps().size()) * (is_guided(request) ? 2 : 1);
   plan.latent_shape = {1, g.frames, folder.transformer.in_channels, g.height, g.width};
-  for (const char* name : {"text_encoder", "transformer", "vae"}) {
-    Plan::Component component;
-    component.name = name;
-    for (const TensorInfo& tensor : list_folder(folder.root / name, stem_of(name), folder.variant)) {
-      if (!is_tied_copy(tensor.key)) component.parameters += numel(tensor.shape);
-      component.file_bytes += tensor.bytes;
-    }
-    component.bytes = component_bytes(folder, name, target.dtype);
-    plan.components.push_back(component);
-  }
+  for (const char* name : {"text_encoder", "transformer", "vae"})
+    plan.components.push_back(component_of(folder, name, target.dtype));
   plan.peak_by_phase = peak_by_phase(folder, request);
   return plan;
 }

@@ -182,7 +182,7 @@ TEST_F(BadInput, TruncatedFile) {
   cut(file, 8);
   EXPECT_EQ(failure(),
             fmt::format("{}: tensor {} ends at {}, but the file holds {} bytes of tensors | the file is "
-                        "incomplete; download it again",
+                        "incomplete; download or copy it again",
                         file.string(), last, end - begin, end - begin - 8));
 }
 

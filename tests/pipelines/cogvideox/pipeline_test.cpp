@@ -42,7 +42,7 @@ const Family& cogvideox_family() {
   return families().front();
 }
 
-struct Run {
+struct OneRun {
   attention::Recorder recorder;
   RunContext context{
       std::make_shared<attention::Selector>(attention::make_backend("sdpa")), recorder, {}, {}};
@@ -51,7 +51,7 @@ struct Run {
 // Ours after every step, through the pipeline's own steps.
 std::vector<at::Tensor> latents_by_step(Pipeline& pipeline, const Request& request) {
   const c10::InferenceMode inference;
-  Run run;
+  OneRun run;
   auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
   std::vector<at::Tensor> all;
   for (int i = 0; i < state->steps; ++i) {
@@ -84,7 +84,7 @@ TEST_P(Parity, Ids) {
 
 TEST_P(Parity, ConditioningIsNegativeThenPositive) {
   const c10::InferenceMode inference;
-  Run run;
+  OneRun run;
   CogVideoX pipeline(request);
   const Conditioning c = pipeline.encode(request, run.context);
   ASSERT_TRUE(c.guided);
@@ -99,7 +99,7 @@ TEST_P(Parity, ConditioningIsNegativeThenPositive) {
 
 TEST_P(Parity, NoiseIsBitEqual) {
   const c10::InferenceMode inference;
-  Run run;
+  OneRun run;
   CogVideoX pipeline(request);
   const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
   EXPECT_TRUE(at::equal(state->latents, dump["noise"])) << state->latents.sizes();
@@ -143,7 +143,7 @@ void expect_frames(const Result& result, const at::Tensor& theirs) {
 
 TEST_P(Parity, FinalFrames) {
   for (const std::string scheduler : {"ddim", "dpm"}) {
-    Run run;
+    OneRun run;
     CogVideoX pipeline(request);
     request.options["scheduler"] = scheduler;
     const Result result = generate(pipeline, request, "", run.context);
@@ -161,7 +161,7 @@ TEST_P(Parity, FinalFrames) {
 TEST_P(Parity, PlanPredictsThePeaks) {
   count_cpu_tensors();
   for (const std::string offload : {"none", "encoders"}) {
-    Run run;
+    OneRun run;
     request.offload = offload;
     const Plan plan = cogvideox_family().plan(request);
     const int64_t before = tensor_bytes(at::kCPU);
@@ -215,7 +215,7 @@ TEST(CogVideoXPipeline, OffloadChangesNoBits) {
 
 TEST(CogVideoXPipeline, PreviewIsAPictureOfTheLatents) {
   const c10::InferenceMode inference;
-  Run run;
+  OneRun run;
   const Request request = cogvideox_family().resolve(request_of("1.5"));
   CogVideoX pipeline(request);
   const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
@@ -226,7 +226,7 @@ TEST(CogVideoXPipeline, PreviewIsAPictureOfTheLatents) {
 }
 
 TEST(CogVideoXPipeline, SaysThatALongPromptIsCut) {
-  Run run;
+  OneRun run;
   std::vector<std::string> notices;
   run.context.notices = &notices;
   Request request = request_of("2b");

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Full-size folders with genuine headers and no data: what a plan says of them, and every name that is read.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "attention/error.h"
+#include "pipelines/core/config.h"
+#include "pipelines/registry.h"
+#include "tests/support/parity.h"
+
+namespace sagelab {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Released {
+  const char* name;
+  int height, width, frames;
+  std::vector<int64_t> latents;
+  int64_t tokens, parameters;
+  double tera_flops;  // one forward at batch 1
+  double fps;
+};
+
+// models' published sizes; operations from layers, widths and tokens (12 D^2 weights and two S^2 D products a
+// block).
+const Released kReleased[] = {
+    {"cogvideox_2b", 480, 720, 49, {1, 13, 16, 60, 90}, 17776, 1693783872, 120.0, 8},
+    {"cogvideox_5b", 480, 720, 49, {1, 13, 16, 60, 90}, 17776, 5570283072, 332.2, 8},
+    {"cogvideox_1.5", 768, 1360, 81, {1, 22, 16, 96, 170}, 45106, 5570676352, 1479.2, 16},
+};
+constexpr int64_t kTextEncoder = 4762310656, kVae = 215583907, kDecoder = 123368451;
+
+class Sparse : public ::testing::TestWithParam<Released> {
+ protected:
+  fs::path folder = fs::path(SAGELAB_FIXTURES) / "sparse" / GetParam().name;
+  Request request() const {
+    Request r;
+    r.model = folder.string();
+    r.prompt = "a fox";
+    r.device = "cpu";
+    r.dtype = "bf16";
+    r.offload = "encoders";
+    r.vae_tiling = "on";
+    r.height = GetParam().height;
+    r.width = GetParam().width;
+    return r;
+  }
+};
+
+TEST_P(Sparse, PlanTellsTokensParametersAndOperations) {
+  const Released& want = GetParam();
+  const Family& family = family_of(folder);
+  const Request resolved = family.resolve(request());
+  EXPECT_EQ(*resolved.num_frames, want.frames);
+  EXPECT_EQ(*resolved.steps, 50);
+  EXPECT_EQ(*resolved.guidance_scale, 6);
+  EXPECT_EQ(*resolved.fps, want.fps);
+  const Plan plan = family.plan(resolved);
+  EXPECT_EQ(plan.latent_shape, want.latents);
+  EXPECT_EQ(plan.tokens, want.tokens);
+  EXPECT_EQ(plan.text_tokens, 226);
+  EXPECT_GT(plan.prompt_tokens, 1);
+  EXPECT_LT(plan.prompt_tokens, 20);
+  EXPECT_EQ(plan.forwards, 100);
+  EXPECT_NEAR(plan.flops_per_forward / 1e12 / want.tera_flops, 1, 0.005);
+  std::map<std::string, Plan::Component> parts;
+  for (const auto& component : plan.components) parts[component.name] = component;
+  EXPECT_EQ(parts["transformer"].parameters, want.parameters);
+  EXPECT_EQ(parts["transformer"].bytes, 2 * want.parameters);
+  EXPECT_EQ(parts["transformer"].file_bytes, 2 * want.parameters);
+  EXPECT_EQ(parts["text_encoder"].parameters, kTextEncoder);
+  EXPECT_EQ(parts["text_encoder"].bytes, 2 * kTextEncoder);
+  EXPECT_EQ(parts["vae"].parameters, kVae);
+  EXPECT_EQ(parts["vae"].bytes, 2 * kDecoder);  // the encoder stays unread
+}
+
+TEST_P(Sparse, PeaksHoldWhatMustBeThere) {
+  const Family& family = family_of(folder);
+  Request r = request();
+  const Plan freeing = family.plan(family.resolve(r));
+  r.offload = "none";
+  const Plan keeping = family.plan(family.resolve(r));
+  ASSERT_EQ(freeing.peak_by_phase.size(), 3u);
+  EXPECT_EQ(freeing.peak_by_phase[0].first, "encode");
+  EXPECT_EQ(freeing.peak_by_phase[1].first, "denoise");
+  EXPECT_EQ(freeing.peak_by_phase[2].first, "decode");
+  EXPECT_GE(freeing.peak_by_phase[0].second, 2 * kTextEncoder);
+  EXPECT_GE(freeing.peak_by_phase[1].second, 2 * GetParam().parameters);
+  EXPECT_EQ(keeping.peak_by_phase[1].second - freeing.peak_by_phase[1].second, 2 * kTextEncoder);
+  EXPECT_GE(keeping.peak_bytes(), 2 * (kTextEncoder + GetParam().parameters));
+  r.vae_tiling = "off";
+  EXPECT_GT(family.plan(family.resolve(r)).peak_by_phase[2].second, keeping.peak_by_phase[2].second);
+}
+
+TEST_P(Sparse, HalfKeepsOneLinearOfT5Wide) {
+  Request r = request();
+  r.dtype = "fp16";
+  const Family& family = family_of(folder);
+  for (const auto& component : family.plan(family.resolve(r)).components) {
+    if (component.name == "text_encoder") {
+      const int64_t wo = 24LL * 4096 * 10240;
+      EXPECT_EQ(component.bytes, 2 * kTextEncoder + 2 * wo);
+    }
+  }
+}
+
+TEST_P(Sparse, NamesAreTheClassesOwn) {
+  const Family& family = family_of(folder);
+  const nlohmann::json classes = read_json(folder / "keys.json");
+  for (const std::string& component : family.components) {
+    std::map<std::string, std::vector<int64_t>> want, ours;
+    for (const auto& [key, shape] : classes.at(component).items())
+      if (component != "vae" || key.starts_with("decoder.")) want[key] = shape.get<std::vector<int64_t>>();
+    for (const auto& [key, shape] : family.names(component, read_json(folder / component / "config.json")))
+      ours[key] = shape;
+    EXPECT_EQ(ours, want) << component;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(CogVideoX, Sparse, ::testing::ValuesIn(kReleased), [](const auto& info) {
+  std::string name = info.param.name;
+  std::replace(name.begin(), name.end(), '.', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace sagelab
