@@ -1,2 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-int main() { return 0; }
+#include <CLI/CLI.hpp>
+
+#include "app/commands/commands.h"
+#include "app/failure.h"
+#include "app/system.h"
+
+namespace {
+
+std::string version_line() {
+  const auto v = sagelab::versions();
+  return "sagelab " + v.at("sagelab").get<std::string>() + " (torch " + v.at("torch").get<std::string>() +
+         ")";
+}
+
+// What the parser refuses is a wrong use; --help and --version are not errors.
+int parse(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == int(CLI::ExitCodes::Success)) return app.exit(e);
+    std::string command = "sagelab";
+    for (const auto* at = &app; !at->get_subcommands().empty();) {
+      at = at->get_subcommands().front();
+      command += " " + at->get_name();
+    }
+    throw sagelab::UsageError(e.what(), "see " + command + " --help");
+  }
+  return sagelab::kDone;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return sagelab::guarded([&] {
+    CLI::App app("Video and image models from diffusers folders, in C++, with attention that you choose.",
+                 "sagelab");
+    app.set_version_flag("--version", version_line());
+    app.require_subcommand(1);
+    int exit_code = sagelab::kDone;
+    sagelab::add_generate(app, {argv, size_t(argc)}, exit_code);
+    sagelab::add_info(app, exit_code);
+    sagelab::add_bench(app, exit_code);
+    const int parsed = parse(app, argc, argv);
+    return parsed == sagelab::kDone ? exit_code : parsed;
+  });
+}

@@ -1,1 +1,178 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "app/options.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+
+#include "app/failure.h"
+#include "attention/registry.h"
+#include "pipelines/core/config.h"
+#include "pipelines/pipeline.h"
+
+namespace sagelab {
+namespace {
+
+template <typename T>
+void override_with(const std::optional<T>& flag, T& field) {
+  if (flag) field = *flag;
+}
+
+template <typename T>
+void override_with(const std::optional<T>& flag, std::optional<T>& field) {
+  if (flag) field = flag;
+}
+
+std::string dashed(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+std::string text_of(const OptionValue& value) {
+  return nlohmann::json(std::visit([](const auto& v) { return nlohmann::json(v); }, value)).dump();
+}
+
+// "--flag value" or "--flag=value"; the last one wins, as in the parser.
+std::string value_of(std::span<const char* const> arguments, const std::string& flag) {
+  std::string value;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string argument = arguments[i];
+    if (argument == flag && i + 1 < arguments.size()) value = arguments[++i];
+    if (argument.starts_with(flag + "=")) value = argument.substr(flag.size() + 1);
+  }
+  return value;
+}
+
+void check_text(const std::string& text, const char* what) {
+  try {
+    check_utf8(text, what);
+  } catch (const Error& e) {
+    throw UsageError(e.what(), "pass the text in UTF-8");
+  }
+}
+
+void check_spec(const std::string& spec) {
+  if (spec.empty()) return;
+  try {
+    attention::make_backend(spec);
+  } catch (const Error& e) {
+    throw UsageError(e.what(), e.hint());
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void RequestFlags::add(CLI::App& app, const std::string& flag, std::optional<T> RequestFlags::*value,
+                       const std::string& help) {
+  app.add_option(flag, this->*value, help);
+}
+
+RequestFlags::RequestFlags(CLI::App& app) {
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  add(app, "--model", &RequestFlags::model_, "a diffusers folder");
+  add(app, "--prompt", &RequestFlags::prompt_, "what to show");
+  add(app, "--negative-prompt", &RequestFlags::negative_prompt_, "what not to show");
+  add(app, "--width", &RequestFlags::width_, "pixels");
+  add(app, "--height", &RequestFlags::height_, "pixels");
+  add(app, "--num-frames", &RequestFlags::num_frames_, "frames; 1 is an image");
+  add(app, "--steps", &RequestFlags::steps_, "denoising steps");
+  add(app, "--guidance-scale", &RequestFlags::guidance_scale_, "classifier-free guidance; 1 turns it off");
+  add(app, "--seed", &RequestFlags::seed_, "of the initial noise [0]");
+  add(app, "--dtype", &RequestFlags::dtype_, "auto: the checkpoint's own on CUDA, fp32 on the CPU");
+  add(app, "--device", &RequestFlags::device_, "auto, cpu, cuda or cuda:N");
+  add(app, "--variant", &RequestFlags::variant_, "which files of the folder: fp16, bf16");
+  add(app, "--attention", &RequestFlags::attention_, "a backend: see sagelab info");
+  add(app, "--attention-switch", &RequestFlags::attention_switch_, "when a live switch takes effect");
+  add(app, "--vae-tiling", &RequestFlags::vae_tiling_, "decode in tiles: less memory, slightly other pixels");
+  add(app, "--offload", &RequestFlags::offload_, "free text encoders before denoising");
+  add(app, "--fps", &RequestFlags::fps_, "frames per second of the file");
+  add(app, "--preview", &RequestFlags::preview_,
+      "a preview of the latents every N steps, as <output>.preview.png");
+  add(app, "--output", &RequestFlags::output_, "x.mp4, x.png (one frame) or folder/ (PNG frames)");
+  add(app, "--latents", &RequestFlags::latents_, "keep the finished latents in this safetensors file");
+  add(app, "--request", &RequestFlags::request_file_, "a JSON file with any of these; flags win over it");
+  add(app, "--from-latents", &RequestFlags::from_latents_,
+      "decode latents that an earlier run kept; nothing is denoised");
+  app.get_option("--dtype")->check(CLI::IsMember({"auto", "fp32", "fp16", "bf16"}));
+  app.get_option("--attention-switch")->check(CLI::IsMember({"forward", "call"}));
+  app.get_option("--vae-tiling")->check(CLI::IsMember({"auto", "on", "off"}));
+  app.get_option("--offload")->check(CLI::IsMember({"auto", "none", "encoders"}));
+  app.get_option("--preview")->check(CLI::NonNegativeNumber);
+}
+
+void RequestFlags::add_options(CLI::App& app, const std::string& family, const std::vector<Option>& table) {
+  for (const auto& option : table) {
+    const auto name = option.name;
+    const auto flag = dashed(name);
+    const auto help = option.help + " [" + text_of(option.fallback) + "]";
+    CLI::Option* added = nullptr;
+    if (std::holds_alternative<bool>(option.fallback)) {
+      added = app.add_flag(
+          "--" + flag + ",!--no-" + flag, [this, name](int64_t count) { options_[name] = count > 0; }, help);
+    } else if (std::holds_alternative<int64_t>(option.fallback)) {
+      added = app.add_option_function<int64_t>(
+          "--" + flag, [this, name](const int64_t& v) { options_[name] = v; }, help);
+    } else if (std::holds_alternative<double>(option.fallback)) {
+      added = app.add_option_function<double>(
+          "--" + flag, [this, name](const double& v) { options_[name] = v; }, help);
+    } else {
+      added = app.add_option_function<std::string>(
+          "--" + flag, [this, name](const std::string& v) { options_[name] = v; }, help);
+      if (!option.choices.empty()) added->check(CLI::IsMember(option.choices));
+    }
+    if (option.min < option.max) added->check(CLI::Range(option.min, option.max));
+    added->group("Options of " + family);
+  }
+}
+
+Request RequestFlags::request() const {
+  Request r;
+  if (from_latents_) r = request_of_latents(*from_latents_);
+  if (request_file_) r = request_from_json(read_json(*request_file_));
+  override_with(model_, r.model);
+  override_with(prompt_, r.prompt);
+  override_with(negative_prompt_, r.negative_prompt);
+  override_with(width_, r.width);
+  override_with(height_, r.height);
+  override_with(num_frames_, r.num_frames);
+  override_with(steps_, r.steps);
+  override_with(guidance_scale_, r.guidance_scale);
+  override_with(seed_, r.seed);
+  override_with(dtype_, r.dtype);
+  override_with(device_, r.device);
+  override_with(variant_, r.variant);
+  override_with(attention_, r.attention);
+  override_with(attention_switch_, r.attention_switch);
+  override_with(vae_tiling_, r.vae_tiling);
+  override_with(offload_, r.offload);
+  override_with(fps_, r.fps);
+  override_with(preview_, r.preview);
+  override_with(output_, r.output);
+  override_with(latents_, r.latents);
+  for (const auto& [name, value] : options_) r.options[name] = value;
+  if (r.model.empty()) throw UsageError("no model is named", "give --model a diffusers folder");
+  if (!prompt_ && !request_file_ && !from_latents_)
+    throw UsageError("no prompt is given", "add --prompt \"what to show\"");
+  check_text(r.prompt, "the prompt");
+  check_text(r.negative_prompt, "the negative prompt");
+  check_text(r.model, "the name of the model folder");
+  check_text(r.output, "the name of the output");
+  check_text(r.latents, "the name of the latents file");
+  check_spec(r.attention);
+  return r;
+}
+
+std::string model_in(std::span<const char* const> arguments) {
+  if (const auto model = value_of(arguments, "--model"); !model.empty()) return model;
+  const auto file = value_of(arguments, "--request"), latents = value_of(arguments, "--from-latents");
+  try {
+    if (!file.empty()) return request_from_json(read_json(file)).model;
+    return latents.empty() ? std::string() : request_of_latents(latents).model;
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+}  // namespace sagelab

@@ -1,1 +1,178 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "app/session.h"
+
+#include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <fmt/format.h>
+
+#include "app/failure.h"
+#include "app/report/report.h"
+#include "app/system.h"
+#include "attention/registry.h"
+#include "pipelines/footprint.h"
+
+namespace sagelab {
+namespace {
+
+// Distinguishes the latents of this run from a file that was there before.
+struct FileStamp {
+  std::filesystem::file_time_type time;
+  std::uintmax_t size = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+
+std::optional<FileStamp> stamp(const std::string& file) {
+  std::error_code error;
+  if (file.empty() || !std::filesystem::is_regular_file(file, error)) return std::nullopt;
+  return FileStamp{std::filesystem::last_write_time(file, error), std::filesystem::file_size(file, error)};
+}
+
+void release_cached_memory() {
+  if (at::globalContext().hasCUDA()) at::getDeviceAllocator(at::kCUDA)->emptyCache();
+}
+
+}  // namespace
+
+Session::Session(FindFamily find_family) : find_family_(std::move(find_family)) {
+  count_cpu_tensors();
+  worker_ = std::jthread([this](const std::stop_token& stop) { work(stop); });
+}
+
+Session::~Session() {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& job : jobs_) job->stop.request_stop();
+    if (running_) running_->stop.request_stop();
+  }
+  worker_.request_stop();
+  worker_.join();
+}
+
+JobId Session::submit(Request request, Latents latents) {
+  const std::lock_guard lock(mutex_);
+  auto job = std::make_shared<Job>();
+  job->id = ++last_id_;
+  job->latents = std::move(latents);
+  if (job->latents.save.empty()) job->latents.save = request.latents;
+  job->request = std::move(request);
+  jobs_.push_back(job);
+  jobs_changed_.notify_one();
+  return job->id;
+}
+
+std::optional<Progress> Session::poll() {
+  return wait(std::chrono::milliseconds(0));
+}
+
+std::optional<Progress> Session::wait(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  if (timeout.count() > 0) progress_changed_.wait_for(lock, timeout, [this] { return !progress_.empty(); });
+  if (progress_.empty()) return std::nullopt;
+  auto progress = std::move(progress_.front());
+  progress_.pop_front();
+  return progress;
+}
+
+void Session::cancel(JobId id) {
+  const std::lock_guard lock(mutex_);
+  if (running_ && running_->id == id) running_->stop.request_stop();
+  for (const auto& job : jobs_)
+    if (job->id == id) job->stop.request_stop();
+}
+
+bool Session::set_attention(std::string_view spec) {
+  auto backend = attention::make_backend(spec);
+  const std::lock_guard lock(mutex_);
+  if (!selector_) return false;
+  selector_->set(std::move(backend));
+  return true;
+}
+
+void Session::say(JobId job, decltype(Progress::what) what) {
+  const std::lock_guard lock(mutex_);
+  progress_.push_back({job, std::move(what)});
+  progress_changed_.notify_all();
+}
+
+void Session::work(const std::stop_token& stop) {
+  for (;;) {
+    std::shared_ptr<Job> job;
+    {
+      std::unique_lock lock(mutex_);
+      jobs_changed_.wait(lock, stop, [this] { return !jobs_.empty(); });
+      if (jobs_.empty()) return;
+      job = running_ = jobs_.front();
+      jobs_.pop_front();
+    }
+    run(job);
+  }
+}
+
+// The one catch of a run.
+void Session::run(const std::shared_ptr<Job>& job) {
+  const auto before = stamp(job->latents.save);
+  decltype(Progress::what) end;
+  try {
+    end = Finished{make_frames(*job)};
+  } catch (...) {
+    auto failed = describe(std::current_exception());
+    const auto after = stamp(job->latents.save);
+    if (after && after != before) failed.latents = job->latents.save;
+    if (!failed.cancelled) {
+      loaded_ = {};
+      release_cached_memory();
+    }
+    end = std::move(failed);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    running_.reset();
+    selector_.reset();
+  }
+  say(job->id, std::move(end));
+}
+
+Frames Session::make_frames(Job& job) {
+  if (job.stop.stop_requested()) throw Cancelled();
+  const auto& family = find_family_(job.request.model);
+  const auto request = family.resolve(job.request);
+  const auto plan = family.plan(request);
+  const auto device = resolve_target(request).device;
+
+  const auto spec = request.attention.empty() ? attention::default_spec(device) : request.attention;
+  const auto selector = std::make_shared<attention::Selector>(attention::make_backend(spec));
+  {
+    const std::lock_guard lock(mutex_);
+    selector_ = selector;
+  }
+  attention::Recorder recorder;
+  const RunContext context{
+      .attention = selector,
+      .recorder = recorder,
+      .stop = job.stop.get_token(),
+      .progress = [this, id = job.id](decltype(Progress::what) what) { say(id, std::move(what)); }};
+  say(job.id, Started{request});
+  auto& pipeline = pipeline_for(family, request, context);
+  const auto result = job.latents.decode.empty()
+                          ? generate(pipeline, request, job.latents.save, context)
+                          : decode_latents(pipeline, request, job.latents.decode, context);
+  Frames frames;
+  frames.picture = result.picture;
+  frames.fps = request.fps.value_or(frames.fps);
+  frames.report = make_report({request, result, plan, recorder, device_title(device)});
+  frames.request = request;
+  return frames;
+}
+
+Pipeline& Session::pipeline_for(const Family& family, const Request& request, const RunContext& run) {
+  const auto key = fmt::format("{}\n{}\n{}\n{}\n{}", request.model, request.variant, request.device,
+                               request.dtype, request.offload);
+  if (!loaded_.pipeline || loaded_.key != key) {
+    loaded_ = {};  // before the next is opened: two need not fit
+    loaded_.pipeline = family.open(request, run);
+    loaded_.key = key;
+  }
+  return *loaded_.pipeline;
+}
+
+}  // namespace sagelab

@@ -1,1 +1,112 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "app/report/report.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "app/system.h"
+
+namespace sagelab {
+namespace {
+
+using nlohmann::json;
+
+json site_json(const attention::Site& site) {
+  return {{"step", site.step},
+          {"layer", site.layer},
+          {"branch", attention::to_string(site.branch)},
+          {"block", site.block}};
+}
+
+json attention_json(const attention::Recorder& recorder) {
+  json served = json::object(), spans = json::array(), fallbacks = json::array(),
+       measurements = json::array();
+  for (const auto& [backend, s] : recorder.served())
+    served[backend] = {{"calls", s.calls}, {"fused", s.fused}, {"seconds", s.seconds}};
+  for (const auto& s : recorder.spans())
+    spans.push_back({{"steps", {s.first_step, s.last_step}},
+                     {"layers", {s.first_layer, s.last_layer}},
+                     {"branch", attention::to_string(s.branch)},
+                     {"backend", s.backend}});
+  for (const auto& f : recorder.fallbacks())
+    fallbacks.push_back({{"from", f.from}, {"to", f.to}, {"reason", f.reason}, {"first", site_json(f.site)}});
+  for (const auto& m : recorder.measurements())
+    measurements.push_back({{"site", site_json(m.site)},
+                            {"a", m.a},
+                            {"b", m.b},
+                            {"cosine", m.errors.cosine},
+                            {"relative_l1", m.errors.relative_l1},
+                            {"rmse", m.errors.rmse},
+                            {"max_abs", m.errors.max_abs}});
+  return {{"served", served},
+          {"spans", spans},
+          {"fallbacks", fallbacks},
+          {"fallback_calls", recorder.fallback_count()},
+          {"measurements", measurements}};
+}
+
+// VmHWM: the largest resident set of the process so far.
+int64_t process_peak_bytes() {
+  std::ifstream in("/proc/self/status");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("VmHWM:")) return std::atoll(line.c_str() + 6) * 1024;
+  return 0;
+}
+
+json memory_json(const ReportInput& input) {
+  int64_t peak = 0;
+  json by_phase = json::object();
+  for (const auto& [phase, bytes] : input.result.peak_by_phase) {
+    by_phase[phase] = bytes;
+    peak = std::max(peak, bytes);
+  }
+  return {{"peak_bytes", peak},
+          {"peak_bytes_by_phase", by_phase},
+          {"predicted_peak_bytes", input.plan.peak_bytes()},
+          {"process_peak_bytes", process_peak_bytes()}};
+}
+
+json seconds_json(const Timings& t) {
+  return {{"load", t.load},
+          {"encode", t.encode},
+          {"denoise", t.denoise},
+          {"decode", t.decode},
+          {"total", t.total}};
+}
+
+}  // namespace
+
+json make_report(const ReportInput& input) {
+  json steps = json::array();
+  for (const auto& step : input.result.timings.steps)
+    steps.push_back({{"seconds", step.seconds}, {"backend", step.backend}});
+  const auto& picture = *input.result.picture;
+  return {{"request", to_json(input.request)},
+          {"versions", versions()},
+          {"device", input.device},
+          {"seconds", seconds_json(input.result.timings)},
+          {"steps", steps},
+          {"attention", attention_json(input.recorder)},
+          {"memory", memory_json(input)},
+          {"frames",
+           {{"count", picture.frames},
+            {"width", picture.width},
+            {"height", picture.height},
+            {"fps", input.request.fps.value_or(8)}}}};
+}
+
+std::string parameters_text(const Request& request) {
+  std::string text = request.prompt;
+  if (!request.negative_prompt.empty()) text += "\nNegative prompt: " + request.negative_prompt;
+  text += fmt::format("\nSteps: {}, CFG scale: {}, Seed: {}, Size: {}x{}", request.steps.value_or(0),
+                      request.guidance_scale.value_or(1), request.seed, request.width.value_or(0),
+                      request.height.value_or(0));
+  const auto model = std::filesystem::path(request.model);
+  const auto name = model.has_filename() ? model.filename() : model.parent_path().filename();
+  if (!name.empty()) text += ", Model: " + name.string();
+  return text + ", Version: sagelab " + SAGELAB_VERSION;
+}
+
+}  // namespace sagelab

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// One function per command. Each adds its flags and a callback that sets the exit code.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <span>
+
+namespace sagelab {
+
+// arguments: the whole command line, since a model's own flags depend on the model that it names.
+void add_generate(CLI::App& app, std::span<const char* const> arguments, int& exit_code);
+void add_info(CLI::App& app, int& exit_code);
+void add_bench(CLI::App& app, int& exit_code);
+
+}  // namespace sagelab

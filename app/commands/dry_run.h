@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// `generate --dry-run`: what a run would do and need, from headers alone.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "pipelines/registry.h"
+
+namespace sagelab {
+
+struct DryRun {
+  Request request;  // resolved
+  Plan plan;
+  std::string attention;            // the spec that would serve
+  std::vector<std::string> writes;  // files and folders, in the order they would appear
+};
+
+nlohmann::json to_json(const DryRun& run);
+std::string table_of(const DryRun& run);
+
+}  // namespace sagelab

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The flags that make a Request: the shared ones, and a model family's own from its option table.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pipelines/request.h"
+
+namespace sagelab {
+
+class RequestFlags {
+ public:
+  // Adds the shared flags.
+  explicit RequestFlags(CLI::App& app);
+  // Adds a flag for each row: "use_dynamic_cfg" -> --use-dynamic-cfg and --no-use-dynamic-cfg.
+  void add_options(CLI::App& app, const std::string& family, const std::vector<Option>& table);
+
+  // After parsing: the flags over --request FILE over those of --from-latents; unset stays unset.
+  // Throws UsageError: no model, no prompt, a text that is not UTF-8, a bad attention spec.
+  Request request() const;
+  // A file of finished latents that is to be decoded; empty where the run starts from noise.
+  std::string from_latents() const { return from_latents_.value_or(""); }
+
+ private:
+  template <typename T>
+  void add(CLI::App& app, const std::string& flag, std::optional<T> RequestFlags::*value,
+           const std::string& help);
+
+  std::optional<std::string> request_file_, from_latents_;
+  std::optional<std::string> model_, prompt_, negative_prompt_, dtype_, device_, variant_, attention_,
+      attention_switch_, vae_tiling_, offload_, output_, latents_;
+  std::optional<int> width_, height_, num_frames_, steps_, preview_;
+  std::optional<double> guidance_scale_, fps_;
+  std::optional<uint64_t> seed_;
+  std::map<std::string, OptionValue> options_;
+};
+
+// The model folder that a command line names, before it is parsed: --model, or "model" of the file that
+// --request names. Empty where neither is there or readable: parsing then says what is wrong.
+std::string model_in(std::span<const char* const> arguments);
+
+}  // namespace sagelab

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/progress_line.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "pipelines/core/memory.h"
+
+namespace sagelab {
+namespace {
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + std::ptrdiff_t(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace
+
+std::string clock_text(double seconds) {
+  const auto s = int64_t(std::ceil(seconds));
+  if (s >= 3600) return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+  return fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+void ProgressLine::show(const Progress& progress) {
+  if (const auto* phase = std::get_if<Phase>(&progress.what)) show(*phase);
+  if (const auto* step = std::get_if<Step>(&progress.what)) show(*step);
+}
+
+void ProgressLine::show(const Phase& phase) {
+  if (phase.n <= 0 || phase.name == "denoise") return;  // denoising is told by its steps
+  const auto done = phase.name == "load" ? fmt::format("{} of {}", human_bytes(phase.i), human_bytes(phase.n))
+                                         : fmt::format("{}/{}", phase.i, phase.n);
+  const auto text = fmt::format("{} {}", phase.name, done);
+  if (terminal_)
+    rewrite(text);
+  else if (phase.i == phase.n)
+    line(text);
+}
+
+void ProgressLine::show(const Step& step) {
+  seconds_.push_back(step.seconds);
+  // The first step of a run warms up caches and kernels.
+  const auto typical = median({seconds_.begin() + (seconds_.size() > 2 ? 1 : 0), seconds_.end()});
+  const int done = step.i;  // counted from one
+  const auto text = fmt::format("denoise {}/{}  {:.2f} s/step  {}  ETA {}", done, step.n, step.seconds,
+                                step.backend, clock_text(typical * (step.n - done)));
+  terminal_ ? rewrite(text) : line(text);
+  if (done == step.n) seconds_.clear();
+}
+
+void ProgressLine::rewrite(const std::string& text) {
+  std::fprintf(out_, "\r%s\x1b[K", text.c_str());
+  std::fflush(out_);
+  dirty_ = true;
+}
+
+void ProgressLine::line(const std::string& text) {
+  std::fprintf(out_, "%s\n", text.c_str());
+  std::fflush(out_);
+}
+
+void ProgressLine::clear() {
+  if (dirty_) std::fprintf(out_, "\r\x1b[K");
+  if (dirty_) std::fflush(out_);
+  dirty_ = false;
+}
+
+}  // namespace sagelab

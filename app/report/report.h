@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run says about itself, as JSON and as the line that other programs show.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "pipelines/registry.h"
+
+namespace sagelab {
+
+struct ReportInput {
+  const Request& request;  // resolved
+  const Result& result;
+  const Plan& plan;
+  const attention::Recorder& recorder;
+  std::string device;
+};
+
+// request, versions, device, seconds {load, encode, denoise, decode, total}, steps [{seconds, backend}],
+// attention {served, spans, fallbacks, measurements}, memory {peak_bytes, peak_bytes_by_phase,
+// predicted_peak_bytes, process_peak_bytes}, frames {count, width, height, fps}.
+nlohmann::json make_report(const ReportInput& input);
+
+// AUTOMATIC1111's "parameters": prompt, negative prompt, then "Steps: 50, CFG scale: 6, Seed: 7, Size:
+// 720x480, ...".
+std::string parameters_text(const Request& request);
+
+}  // namespace sagelab

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the command line and the window stand on: one worker thread, at most one loaded pipeline, jobs in
+// order. Every member may be called from any thread; none but wait() and the destructor blocks on the worker.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "pipelines/progress.h"
+#include "pipelines/registry.h"
+
+namespace sagelab {
+
+class Session {
+ public:
+  // save: where finished latents lie before decoding starts; empty: request.latents, or nowhere.
+  // decode: a file of finished latents; then nothing is denoised.
+  struct Latents {
+    std::string save, decode;
+  };
+  using FindFamily = std::function<const Family&(const std::filesystem::path& model)>;
+  explicit Session(FindFamily find_family = family_of);
+  ~Session();  // cancels every job and waits for the worker
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Each job ends with exactly one Finished or Failed.
+  JobId submit(Request request, Latents latents = {});
+  std::optional<Progress> poll();
+  std::optional<Progress> wait(std::chrono::milliseconds timeout);
+  void cancel(JobId job);
+  // For the job that runs; from its next forward (or call, as its request says). Returns false where none
+  // runs. Throws sagelab::Error for a bad spec.
+  bool set_attention(std::string_view spec);
+
+ private:
+  struct Job {
+    JobId id = 0;
+    Request request;
+    Latents latents;
+    std::stop_source stop;
+  };
+  // The loaded pipeline, and what of a request it depends on.
+  struct Loaded {
+    std::string key;
+    std::unique_ptr<Pipeline> pipeline;
+  };
+
+  void work(const std::stop_token& stop);
+  void run(const std::shared_ptr<Job>& job);
+  Frames make_frames(Job& job);
+  Pipeline& pipeline_for(const Family& family, const Request& request, const RunContext& run);
+  void say(JobId job, decltype(Progress::what) what);
+
+  FindFamily find_family_;
+  Loaded loaded_;  // the worker's own
+
+  std::mutex mutex_;
+  std::condition_variable_any jobs_changed_, progress_changed_;
+  std::deque<std::shared_ptr<Job>> jobs_;
+  std::shared_ptr<Job> running_;
+  std::shared_ptr<attention::Selector> selector_;  // of the running job
+  std::deque<Progress> progress_;
+  JobId last_id_ = 0;
+  std::jthread worker_;
+};
+
+}  // namespace sagelab
