@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -129,6 +130,13 @@ bool reset_peak_memory(at::Device device) {
   std::ofstream stream("/proc/self/clear_refs");
   stream << "5\n" << std::flush;  // sets VmHWM to VmRSS
   return stream.good();
+}
+
+void give_back_memory(at::Device device) {
+  if (device.is_cpu())
+    ::malloc_trim(0);
+  else
+    allocator_of(device).emptyCache();
 }
 
 std::string human_bytes(int64_t bytes) {

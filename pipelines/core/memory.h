@@ -23,6 +23,9 @@ int64_t peak_memory(at::Device device);
 // False where the system does not allow it: then peak_memory counts from the process's start.
 bool reset_peak_memory(at::Device device);
 
+// Hands what was freed here back to the system (CPU) or to the driver (CUDA). Allocators keep it otherwise.
+void give_back_memory(at::Device device);
+
 // "11.14 GB", "431 MB", "12 bytes": powers of ten, as disks and checkpoints are measured.
 std::string human_bytes(int64_t bytes);
 

@@ -59,7 +59,7 @@ at::Tensor Weights::allocate(const std::string& key, at::IntArrayRef shape,
     return at::empty(shape, options);
   } catch (const c10::Error& e) {
     const bool full =
-        dynamic_cast<const c10::OutOfMemoryError*>(&e) || std::strstr(e.what(), "not enough memory");
+        dynamic_cast<const c10::OutOfMemoryError*>(&e) || std::strstr(e.what(), "DefaultCPUAllocator");
     if (!full) throw;
     const int64_t bytes = c10::multiply_integers(shape) * int64_t(options.dtype().itemsize());
     throw Error(fmt::format("out of memory on {} while loading {}: it takes {}, and {} are free",

@@ -26,10 +26,9 @@ class Folder {
     std::string name = std::string(test->test_suite_name()) + "." + test->name();
     for (char& c : name)
       if (c == '/') c = '_';
-    path_ = fs::temp_directory_path() / ("sagelab_" + std::to_string(::getpid()) + "_" + name);
-    fs::remove_all(path_);
-    fs::create_directories(path_);
+    make(fs::temp_directory_path() / ("sagelab_" + std::to_string(::getpid()) + "_" + name));
   }
+  explicit Folder(const fs::path& path) { make(path); }
   ~Folder() {
     std::error_code ignored;
     fs::remove_all(path_, ignored);
@@ -47,6 +46,11 @@ class Folder {
   }
 
  private:
+  void make(const fs::path& path) {
+    path_ = path;
+    fs::remove_all(path_);
+    fs::create_directories(path_);
+  }
   fs::path path_;
 };
 

@@ -52,7 +52,7 @@ std::vector<Hostile> of_the_container() {
       {"length_over_file", little_endian(50) + "{\"w\":",
        "the header has 50 bytes, but the file ends after 5 of them" + kIncomplete},
       {"a_zip", std::string("PK\3\4\24\0\0\10archive/data.pkl", 24),
-       "the header is said to have 576460752303588176 bytes; the format allows 100000000" + kDamaged},
+       "the header is said to have 576460838270094160 bytes; the format allows 100000000" + kDamaged},
       {"lfs_pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
        "is a Git LFS pointer, not the tensors themselves | run `git lfs pull` in the checkpoint's folder"},
       {"no_header", little_endian(0), "the header does not start with {" + kDamaged},
