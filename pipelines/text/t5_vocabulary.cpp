@@ -174,6 +174,8 @@ T5Vocabulary vocabulary_from_spiece(const std::filesystem::path& file) {
   if (!model.add_dummy_prefix) refuse("normalizer_spec.add_dummy_prefix = false");
   if (!model.remove_extra_whitespaces) refuse("normalizer_spec.remove_extra_whitespaces = false");
   if (!model.escape_whitespaces) refuse("normalizer_spec.escape_whitespaces = false");
+  if (model.pieces.size() <= size_t(kT5UnknownId) || model.types[kT5UnknownId] != SentencePieceModel::Unknown)
+    refuse(fmt::format("{} pieces without the unknown one at {}", model.pieces.size(), kT5UnknownId));
   T5Vocabulary vocabulary;
   for (size_t i = 0; i < model.pieces.size(); ++i) {
     const int type = model.types[i];

@@ -134,12 +134,17 @@ void read_normalizer(Message message, SentencePieceModel& model) {
 
 SentencePieceModel parse_sentencepiece(std::string_view bytes, const std::string& where) {
   SentencePieceModel model;
+  bool complete = false;
   Message message(bytes, 0, where);
   while (message.next()) {
     if (message.field() == 1) read_piece(message.message(), model);
     if (message.field() == 2) read_trainer(message.message(), model);
     if (message.field() == 3) read_normalizer(message.message(), model);
+    complete = complete || message.field() == 3;
   }
+  if (!complete)
+    throw Error(fmt::format("{}: not a whole SentencePiece model: it has no normalizer_spec", where),
+                "the file is damaged or incomplete; download it again");
   return model;
 }
 

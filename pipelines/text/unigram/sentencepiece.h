@@ -27,7 +27,9 @@ struct SentencePieceModel {
   bool add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
 };
 
-// Throws sagelab::Error with the byte offset for a file that is truncated or no such message.
+// Throws sagelab::Error with the byte offset for a file that is truncated or no such message. The
+// normalizer_spec comes after all pieces: without one the file is incomplete, even where it ends between two
+// pieces.
 SentencePieceModel parse_sentencepiece(std::string_view bytes, const std::string& where);
 SentencePieceModel read_sentencepiece(const std::filesystem::path& file);
 

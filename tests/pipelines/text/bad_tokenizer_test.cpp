@@ -188,17 +188,19 @@ std::string piece(const std::string& text, float score, int type = 1) {
   std::memcpy(bits.data(), &score, 4);
   return bytes_field(1, bytes_field(1, text) + char(2 << 3 | 5) + bits + number_field(3, uint64_t(type)));
 }
-const std::string kPieces =
-    piece("<pad>", 0, 3) + piece("</s>", 0, 3) + piece("<unk>", 0, 2) + piece("▁", -2) + piece("e", -3);
+const std::string kPieces = bytes_field(3, "") + piece("<pad>", 0, 3) + piece("</s>", 0, 3) +
+                            piece("<unk>", 0, 2) + piece("▁", -2) + piece("e", -3);
 
 TEST_F(BadFolder, SpieceModels) {
   const auto model = [&](const std::string& bytes) {
     write("spiece.model", bytes);
     return refusal();
   };
+  const std::string end = std::to_string(kPieces.size()), in_text = std::to_string(kPieces.size() + 2);
   EXPECT_EQ(model(kPieces), "accepted");
-  EXPECT_EQ(model(""), "spiece.model: the unknown piece is number 2 of 100 pieces")
-      << "an empty file has no pieces";
+  EXPECT_EQ(model(""), "spiece.model: not a whole SentencePiece model: it has no normalizer_spec");
+  EXPECT_EQ(model(bytes_field(3, "")),
+            "spiece.model: 0 pieces without the unknown one at 2 is not supported");
   EXPECT_EQ(model(kPieces + piece("e", -4)), "spiece.model: pieces 4 and 5 are both \"e\"");
   EXPECT_EQ(model(kPieces + piece("x", std::nanf(""))), "spiece.model: piece 5 (\"x\") has the score nan");
   EXPECT_EQ(model(kPieces + piece("x", INFINITY)), "spiece.model: piece 5 (\"x\") has the score inf");
@@ -206,17 +208,19 @@ TEST_F(BadFolder, SpieceModels) {
   EXPECT_EQ(model(kPieces + piece("x", -4, 2)),
             "spiece.model: the unknown piece at 5 (only at 2) is not supported");
   EXPECT_EQ(model(kPieces + piece("\xFF", -4)),
-            "spiece.model: not a SentencePiece model: text that is not UTF-8 at byte 92");
+            "spiece.model: not a SentencePiece model: text that is not UTF-8 at byte " + in_text);
   EXPECT_EQ(model(kPieces + "\x0A\x7F"),
-            "spiece.model: not a SentencePiece model: the end of the data inside a field at byte 90");
+            "spiece.model: not a SentencePiece model: the end of the data inside a field at byte " + end);
   EXPECT_EQ(model(kPieces + "\x0A"),
-            "spiece.model: not a SentencePiece model: the end of the data inside a field at byte 90");
+            "spiece.model: not a SentencePiece model: the end of the data inside a field at byte " + end);
   EXPECT_EQ(model(kPieces + std::string(12, '\xFF')),
-            "spiece.model: not a SentencePiece model: a number of more than 10 bytes at byte 90");
-  EXPECT_EQ(model(kPieces + '\0'), "spiece.model: not a SentencePiece model: bad field number at byte 90");
-  EXPECT_EQ(model(kPieces + '\x0B'), "spiece.model: not a SentencePiece model: unknown wire type at byte 90");
+            "spiece.model: not a SentencePiece model: a number of more than 10 bytes at byte " + end);
+  EXPECT_EQ(model(kPieces + '\0'),
+            "spiece.model: not a SentencePiece model: bad field number at byte " + end);
+  EXPECT_EQ(model(kPieces + '\x0B'),
+            "spiece.model: not a SentencePiece model: unknown wire type at byte " + end);
   EXPECT_EQ(model(kPieces + number_field(1, 5)),
-            "spiece.model: not a SentencePiece model: a field of the wrong type at byte 90");
+            "spiece.model: not a SentencePiece model: a field of the wrong type at byte " + end);
   EXPECT_EQ(model(kPieces + bytes_field(2, number_field(3, 2))),
             "spiece.model: trainer_spec.model_type = 2 (only 1, Unigram) is not supported");
   EXPECT_EQ(model(kPieces + bytes_field(2, number_field(35, 1))),
