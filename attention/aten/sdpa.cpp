@@ -18,6 +18,7 @@ namespace sagelab::attention {
 namespace {
 
 using Kernel = Sdpa::Kernel;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Named {
   Kernel kernel;
@@ -192,18 +193,21 @@ Output run_math(const Call& call) {
   const Heads h = heads_of(call, false);
   const int64_t q_len = call.q.size(1), kv_len = call.k.size(1);
   std::optional<at::Tensor> mask;
-  // The operation's own causal mask starts at the top left.
-  if (call.causal) mask = at::ones({q_len, kv_len}, call.q.options().dtype(at::kBool)).tril(kv_len - q_len);
+  if (call.causal) {
+    // The operation's own causal mask starts at the top left, and it adds what it gets, so no mask of
+    // booleans.
+    const at::Tensor never = at::full({q_len, kv_len}, -kInfinity, call.q.options());
+    mask = never.triu(kv_len - q_len + 1);
+  }
   const bool grouped = call.q.size(2) != call.k.size(2);
   auto r = at::_scaled_dot_product_attention_math(h.q, h.k, h.v, mask, 0.0, false, {}, call.scale, grouped);
   return {std::get<0>(r).transpose(1, 2), call.want_lse ? log_sum_exp(call) : at::Tensor()};
 }
 
 Output run_empty(const Call& call) {
-  const double never = -std::numeric_limits<double>::infinity();
-  return {
-      at::zeros(call.q.sizes(), call.q.options()),
-      at::full({call.q.size(0), call.q.size(2), call.q.size(1)}, never, call.q.options().dtype(at::kFloat))};
+  return {at::zeros(call.q.sizes(), call.q.options()),
+          at::full({call.q.size(0), call.q.size(2), call.q.size(1)}, -kInfinity,
+                   call.q.options().dtype(at::kFloat))};
 }
 
 Output run_kernel(Kernel kernel, const Call& call) {

@@ -100,6 +100,10 @@ std::vector<Shape> shapes() {
   return all;
 }
 
+void PrintTo(const Device& device, std::ostream* out) {
+  *out << (device == Device::Cpu ? "cpu" : "cuda");
+}
+
 class Conformance : public testing::TestWithParam<Parameter> {
  protected:
   void SetUp() override {
@@ -283,8 +287,9 @@ TEST_P(Conformance, RunJoint) {
     Recorder recorder;
     backend_->run_joint(joint.call(), recorder);
     const double error = relative_error(joint.outs(), truth_of(prepared).out);
-    // Values near a rounding boundary may fall on its other side in fp32.
-    const double limit = bound() * 1.5;
+    // fp32 norm and RoPE round by themselves; half precision may fall on the other side of a rounding
+    // boundary.
+    const double limit = bound() * 1.5 + (dtype() == at::kFloat ? 5e-7 : 0);
     EXPECT_LE(error, limit);
     EXPECT_TRUE(joint.surroundings_untouched());
     expect_served(recorder);
@@ -325,12 +330,12 @@ TEST(Reference, IsTheDefinition) {
   }
 }
 
-// Chunking over rows changes nothing: 5,000 keys and 12 heads are several chunks.
+// Chunking over rows changes nothing: 48 heads of 5,000 keys take 139 rows at a time.
 TEST(Reference, ChunksAreInvisible) {
-  Call call = call_of({1500, 5000, 16, 12, 12, 1, true}, at::kDouble, at::kCPU);
+  Call call = call_of({160, 5000, 16, 48, 48, 1, true}, at::kDouble, at::kCPU);
   const Output whole = truth_of(call);
-  call.q = call.q.narrow(1, 1400, 100);
-  EXPECT_LT(relative_error(truth_of(call).out, whole.out.narrow(1, 1400, 100)), 1e-14);
+  call.q = call.q.narrow(1, 130, 30);
+  EXPECT_LT(relative_error(truth_of(call).out, whole.out.narrow(1, 130, 30)), 1e-13);
 }
 
 }  // namespace

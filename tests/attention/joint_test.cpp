@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attention/joint.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "attention/recorder.h"
@@ -10,9 +9,6 @@
 
 namespace sagelab::attention::test {
 namespace {
-
-using testing::HasSubstr;
-using testing::ThrowsMessage;
 
 // Norm and RoPE in fp32, rounded once: half an ulp of the dtype, relative to the largest values of a row.
 double gather_bound(at::ScalarType dtype) {

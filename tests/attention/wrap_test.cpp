@@ -208,7 +208,7 @@ TEST(Check, JointCallsOnEveryDevice) {
       EXPECT_TRUE(joint.surroundings_untouched());
       recorder.collect();
       ASSERT_EQ(recorder.measurements().size(), 1u);
-      const Measurement& m = recorder.measurements()[0];
+      const Measurement m = recorder.measurements()[0];
       EXPECT_EQ(m.a, recorder.last_served());
       EXPECT_EQ(m.b, "reference");
       EXPECT_EQ(m.site.layer, 4);
@@ -225,7 +225,7 @@ TEST(Check, ADifferenceShows) {
   const Call call = plain_call();
   Check(fake("two", 2), fake("one", 1), Check::kAllRows, 0).run(call, recorder);
   ASSERT_EQ(recorder.measurements().size(), 1u);
-  const Errors& e = recorder.measurements()[0].errors;
+  const Errors e = recorder.measurements()[0].errors;
   EXPECT_NEAR(e.cosine, 1, 1e-12);
   EXPECT_EQ(e.relative_l1, 1);
   EXPECT_EQ(e.rmse, 1);
