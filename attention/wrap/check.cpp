@@ -31,6 +31,17 @@ at::Tensor whole_output(const JointCall& call) {
   return view.defined() ? view : at::cat(outs_of(call), 1);
 }
 
+void record(const at::Tensor& a, const at::Tensor& b, Measurement measurement, Recorder& recorder) {
+  const at::Tensor figures = error_figures(a, b);
+  if (figures.is_cpu()) {
+    measurement.errors = errors_from(figures);
+    recorder.measured(std::move(measurement));
+  } else {
+    recorder.measured(measurement.site, measurement.a, measurement.b,
+                      [figures] { return errors_from(figures); });
+  }
+}
+
 }  // namespace
 
 at::Tensor error_figures(const at::Tensor& a, const at::Tensor& b) {
@@ -89,29 +100,16 @@ at::Tensor Check::rows_of(const Problem& p, const Site& site) const {
   return at::tensor(rows, at::kLong).to(p.device, /*non_blocking=*/true);
 }
 
-void Check::record(const at::Tensor& a, const at::Tensor& b, const Site& site, const std::string& served,
-                   Recorder& recorder) const {
-  const at::Tensor figures = error_figures(a, b);
-  if (figures.is_cpu()) {
-    recorder.measured({site, served, b_->name(), errors_from(figures)});
-  } else {
-    recorder.measured(site, served, b_->name(), [figures] { return errors_from(figures); });
-  }
-}
-
 void Check::compare(const at::Tensor& served, const Call& call, Recorder& recorder) const {
-  const std::string name = recorder.last_served();
   Recorder apart;  // b serves nobody
   Call sample = call;
   sample.out = at::Tensor();
   sample.want_lse = false;
   const at::Tensor rows = rows_of(problem_of(call), call.site);
-  if (!rows.defined()) {
-    record(served, b_->run(sample, apart).out, call.site, name, recorder);
-    return;
-  }
-  sample.q = call.q.index_select(1, rows);
-  record(served.index_select(1, rows), b_->run(sample, apart).out, call.site, name, recorder);
+  if (rows.defined()) sample.q = call.q.index_select(1, rows);
+  const at::Tensor a = rows.defined() ? served.index_select(1, rows) : served;
+  const at::Tensor b = b_->run(sample, apart).out;
+  record(a, b, {call.site, recorder.last_served(), apart.last_served(), {}}, recorder);
 }
 
 Output Check::run(const Call& call, Recorder& recorder) const {
@@ -136,11 +134,11 @@ void Check::run_joint(const JointCall& call, Recorder& recorder) const {
   for (Segment& s : segments) {
     if (s.out.defined()) s.out = at::empty_like(s.out, at::MemoryFormat::Contiguous);
   }
-  const JointCall apart{segments, call.scale, call.site};
-  const std::string name = recorder.last_served();
-  Recorder unheard;
-  b_->run_joint(apart, unheard);
-  record(whole_output(call), whole_output(apart), call.site, name, recorder);
+  const JointCall again{segments, call.scale, call.site};
+  Recorder apart;
+  b_->run_joint(again, apart);
+  record(whole_output(call), whole_output(again),
+         {call.site, recorder.last_served(), apart.last_served(), {}}, recorder);
 }
 
 BackendPtr make_check(Arguments& arguments) {

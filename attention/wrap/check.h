@@ -24,8 +24,6 @@ class Check final : public Wrapper {
   void run_joint(const JointCall& call, Recorder& recorder) const override;
 
  private:
-  void record(const at::Tensor& a, const at::Tensor& b, const Site& site, const std::string& served,
-              Recorder& recorder) const;
   void compare(const at::Tensor& served, const Call& call, Recorder& recorder) const;
   // The rows to compare, int64 on q's device; undefined where every row is.
   at::Tensor rows_of(const Problem& problem, const Site& site) const;
