@@ -94,7 +94,8 @@ def previous_timestep_of_the_list(pipe, spec):
         later = self.timesteps[self.timesteps < timestep]
         before = int(later.max()) if len(later) else -1
         keep = self.num_inference_steps
-        self._internal_dict = types.SimpleNamespace(**{**self.config, "num_train_timesteps": int(timestep - before) * keep})
+        changed = {**self.config, "num_train_timesteps": int(timestep - before) * keep}
+        self._internal_dict = types.SimpleNamespace(**changed)
         try:
             return true(self, model_output, timestep, sample, **k)
         finally:
@@ -154,9 +155,11 @@ def prompt_before_negative(pipe, spec):
 
 
 def guidance(change):
-    return [(dumping, "run_pipeline", functools.partial(
-        lambda true, pipe, request, *a, **k: true(pipe, request | {"guidance_scale": change(request["guidance_scale"])}, *a, **k),
-        dumping.run_pipeline))]
+    true = dumping.run_pipeline
+
+    def wrong(pipe, request, *args, **k):
+        return true(pipe, request | {"guidance_scale": change(request["guidance_scale"])}, *args, **k)
+    return [(dumping, "run_pipeline", wrong)]
 
 
 @family(DDIM, "2b", "5b", guided_from_the_prompt=lambda g: g + 1, guidance_fixed_at_5=lambda g: 5.0)
@@ -166,8 +169,8 @@ def guidance_scale(pipe, spec, argument):
 
 @mutant("ddim.plain.final", "2b")
 def guided_at_one(pipe, spec):
-    """A negative prompt is not looked at when the scale is 1; here it is, with a scale just above."""
-    return guidance(lambda g: g) + [(dumping, "MODES", {**dumping.MODES, "plain": 1.5})]
+    """No guidance means no negative prompt; here it is looked at, with a scale above 1."""
+    return [(dumping, "MODES", {**dumping.MODES, "plain": 1.5})]
 
 
 def cosine(change):

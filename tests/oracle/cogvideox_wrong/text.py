@@ -108,7 +108,8 @@ def t5_gelu_for_relu(pipe, spec):
 @mutant(T5, "2b")
 def t5_gates_swapped(pipe, spec):
     dense = [b.layer[1].DenseReluDense for b in pipe.text_encoder.encoder.block]
-    return [p for d in dense for p in (rows(d.wi_0.weight, d.wi_1.weight.data), rows(d.wi_1.weight, d.wi_0.weight.data))]
+    pairs = [(d.wi_0.weight, d.wi_1.weight) for d in dense]
+    return [rows(x, y.data) for a, b in pairs for x, y in ((a, b), (b, a))]
 
 
 @mutant(T5, "2b")

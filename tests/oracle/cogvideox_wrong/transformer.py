@@ -62,7 +62,8 @@ def modulated(m, hidden, text, temb, order=(0, 1, 2, 3, 4, 5), one=1.0, act=F.si
         text_takes_video_chunks=dict(order=(0, 1, 2, 0, 1, 2)), scale_without_one=dict(one=0.0),
         modulation_without_silu=dict(act=lambda x: x), modulation_by_gelu=dict(act=F.gelu))
 def modulation(pipe, spec, argument):
-    return [(m, "forward", functools.partial(modulated, m, **argument)) for b in blocks(pipe) for m in (b.norm1, b.norm2)]
+    norms = [m for b in blocks(pipe) for m in (b.norm1, b.norm2)]
+    return [(m, "forward", functools.partial(modulated, m, **argument)) for m in norms]
 
 
 @mutant(FORWARD, "2b", "5b", "1.5", "odd_config")
@@ -108,7 +109,8 @@ def sinusoid_freq_shift(pipe, spec):
 
 @mutant(FORWARD, "2b")
 def timestep_of_row_0_for_all(pipe, spec):
-    return [(pipe.transformer.time_proj, "forward", (lambda f: lambda t: f(t[:1].expand_as(t)))(pipe.transformer.time_proj.forward))]
+    sinusoid = pipe.transformer.time_proj.forward
+    return [(pipe.transformer.time_proj, "forward", lambda t: sinusoid(t[:1].expand_as(t)))]
 
 
 # Patches and positions
@@ -130,7 +132,8 @@ def patch_channels_last(pipe, spec):
     return [rows(w, w.data.permute(0, 2, 3, 1).reshape(w.shape))]
 
 
-@family(FORWARD, "1.5", patch_time_first=(0, 2, 1, 3, 4), patch_channels_last=(0, 2, 3, 4, 1), patch_time_last=(0, 1, 3, 4, 2))
+@family(FORWARD, "1.5", patch_time_first=(0, 2, 1, 3, 4), patch_channels_last=(0, 2, 3, 4, 1),
+        patch_time_last=(0, 1, 3, 4, 2))
 def patch_order(pipe, spec, argument):
     w = pipe.transformer.patch_embed.proj.weight
     return [rows(w, w.data.view(w.shape[0], -1, 2, 2, 2).permute(argument).reshape(w.shape))]
@@ -143,8 +146,9 @@ def patch_bias_obeys_config(pipe, spec):
 
 
 def proj_out_rows(pipe, sizes, order):
-    return [rows(p, p.data.view(*sizes, *p.shape[1:]).permute(*order, *range(len(sizes), len(sizes) + p.ndim - 1)).reshape(p.shape))
-            for p in (pipe.transformer.proj_out.weight, pipe.transformer.proj_out.bias)]
+    """proj_out's rows taken for features in another order."""
+    features = torch.arange(pipe.transformer.proj_out.out_features).view(sizes).permute(order).flatten()
+    return [rows(p, p.data[features]) for p in (pipe.transformer.proj_out.weight, pipe.transformer.proj_out.bias)]
 
 
 @family(FORWARD, "2b", "odd_config", unpatchify_channels_last=(1, 2, 0), unpatchify_transposed=(0, 2, 1))
@@ -152,7 +156,8 @@ def unpatchify(pipe, spec, argument):
     return proj_out_rows(pipe, (-1, 2, 2), argument)
 
 
-@family(FORWARD, "1.5", unpatchify_channels_last=(1, 2, 3, 0), unpatchify_time_last=(0, 2, 3, 1), unpatchify_time_first=(1, 0, 2, 3))
+@family(FORWARD, "1.5", unpatchify_channels_last=(1, 2, 3, 0), unpatchify_time_last=(0, 2, 3, 1),
+        unpatchify_time_first=(1, 0, 2, 3))
 def unpatchify_15(pipe, spec, argument):
     return proj_out_rows(pipe, (-1, 2, 2, 2), argument)
 
@@ -183,13 +188,17 @@ def wrong_sincos(kind, true, dim, size, frames, *rest, **k):
     if kind == "time_last":
         return torch.cat([space, time], dim=-1)
     if kind == "cos_first":
-        return torch.cat([half for part in (time, *space.chunk(2, dim=-1)) for half in part.chunk(2, dim=-1)[::-1]], dim=-1)
+        parts = (time, *space.chunk(2, dim=-1))
+        return torch.cat([half for part in parts for half in part.chunk(2, dim=-1)[::-1]], dim=-1)
     if kind == "x_slowest":
         return t.unflatten(1, (size[1], size[0])).transpose(1, 2).flatten(1, 2)
     return true(dim, size[::-1], frames, *rest, **k)
 
 
-@family(FORWARD, "long_even", **{f"sincos_{kind}": kind for kind in ("height_first", "time_last", "cos_first", "x_slowest", "sizes_swapped")})
+SINCOS = ("height_first", "time_last", "cos_first", "x_slowest", "sizes_swapped")
+
+
+@family(FORWARD, "long_even", **{f"sincos_{kind}": kind for kind in SINCOS})
 def sincos(pipe, spec, argument):
     return table(functools.partial(wrong_sincos, argument))
 
@@ -248,7 +257,8 @@ def rope_fitted_to_base(pipe, spec):
 
 @mutant(FORWARD, "5b", "long_odd")
 def rope_sliced(pipe, spec):
-    return rope_table(lambda true, crops_coords, **k: true(crops_coords=None, grid_type="slice", max_size=(150, 150), **k))
+    sliced = dict(crops_coords=None, grid_type="slice", max_size=(150, 150))
+    return rope_table(lambda true, crops_coords, **k: true(**sliced, **k))
 
 
 def crop_with(round_to_int):
@@ -283,9 +293,9 @@ def rope_half_split(pipe, spec):
 class Attend:
     """CogVideoXAttnProcessor2_0 with switches; with none of them it computes the same."""
 
-    def __init__(self, scale=None, keys=None, rope_text=False, rope_first=False, rms=False, norm_v=False, rope_on_q_alone=False):
+    def __init__(self, scale=None, keys=None, rope_text=False, rope_first=False, rms=False, rope_on_q_alone=False):
         self.scale, self.keys, self.rope_text, self.rope_first = scale, keys, rope_text, rope_first
-        self.rms, self.norm_v, self.rope_on_q_alone = rms, norm_v, rope_on_q_alone
+        self.rms, self.rope_on_q_alone = rms, rope_on_q_alone
 
     def rotate(self, x, rope, text):
         from diffusers.models.embeddings import apply_rotary_emb

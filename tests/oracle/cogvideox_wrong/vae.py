@@ -34,10 +34,13 @@ def vae_groups_32(pipe, spec):
     return [(m, "num_groups", 32) for m in parts(pipe, "norm_layer")]
 
 
-@mutant(SAMPLE, "2b", "long_even", "long_odd")
+@mutant(SAMPLE, "2b", "long_even")
 def vae_norm_by_frame(pipe, spec):
     def single(m):
-        return lambda x: torch.cat([F.group_norm(f, m.num_groups, m.weight, m.bias, m.eps) for f in x.split(1, dim=2)], dim=2)
+        def norm(x):
+            frames = [F.group_norm(f, m.num_groups, m.weight, m.bias, m.eps) for f in x.split(1, dim=2)]
+            return torch.cat(frames, dim=2)
+        return norm
     return [(m, "forward", single(m)) for m in parts(pipe, "norm_layer")]
 
 
@@ -95,7 +98,7 @@ def older(self, true, x, cache):
     return true(self, x, None if cache is None else cache[:, :, -1:].expand_as(cache))
 
 
-@family(SAMPLE, "2b", "long_even", "long_odd", vae_first_frame_zero=lead, vae_not_causal=centred)
+@family(SAMPLE, "2b", "long_even", vae_first_frame_zero=lead, vae_not_causal=centred)
 def vae_padding(pipe, spec, argument):
     return causal(pipe, argument)
 
@@ -131,7 +134,7 @@ def spatial_norm(m, f, zq, conv_cache=None):
     return m.norm_layer(f) * m.conv_y(zq)[0] + m.conv_b(zq)[0], {}
 
 
-@mutant(SAMPLE, "2b", "long_odd", "odd_config")
+@mutant(SAMPLE, "2b", "odd_config")
 def vae_first_frame_of_zq_stretched(pipe, spec):
     return [(m, "forward", functools.partial(spatial_norm, m)) for m in pipe.vae.decoder.modules() if hasattr(m, "conv_y")]
 
@@ -143,31 +146,35 @@ def upsample(m, x):
     return type(m).forward(m, x.flip(2)).flip(2)
 
 
-@mutant(SAMPLE, "2b", "long_odd")
+@mutant(SAMPLE, "2b", "odd_config")
 def vae_last_frame_single(pipe, spec):
     from diffusers.models.upsampling import CogVideoXUpsample3D
 
-    return [(m, "forward", functools.partial(upsample, m)) for m in pipe.vae.decoder.modules() if isinstance(m, CogVideoXUpsample3D)]
+    found = [m for m in pipe.vae.decoder.modules() if isinstance(m, CogVideoXUpsample3D)]
+    return [(m, "forward", functools.partial(upsample, m)) for m in found]
 
 
 @mutant(SAMPLE, "2b", "long_even")
 def vae_linear_upsampling(pipe, spec):
     from diffusers.models import upsampling
 
-    def wrong(x, scale_factor):
-        return F.interpolate(x, scale_factor=scale_factor, mode="bilinear" if x.ndim == 4 else "trilinear")
-    return [(upsampling.F, "interpolate", lambda x, size=None, scale_factor=None, f=F.interpolate, **k:
-             f(x, size=size, **k) if size is not None else f(x, scale_factor=scale_factor, mode="bilinear" if x.ndim == 4 else "trilinear"))]
+    true = F.interpolate
+
+    def wrong(x, size=None, scale_factor=None):
+        if size is not None:  # that of zq stays nearest
+            return true(x, size=size)
+        return true(x, scale_factor=scale_factor, mode="bilinear" if x.ndim == 4 else "trilinear")
+    return [(upsampling.F, "interpolate", wrong)]
 
 
 # Tiles
 
-@mutant(TILED, "5b", "long_odd")
+@mutant(TILED, "5b")
 def tiles_ignored(pipe, spec):
     return [(pipe.vae, "enable_tiling", lambda: None)]
 
 
-@mutant(TILED, "5b", "long_odd")
+@mutant(TILED, "5b")
 def tiles_not_blended(pipe, spec):
     return [(pipe.vae, name, lambda a, b, extent: b) for name in ("blend_v", "blend_h")]
 
@@ -213,7 +220,9 @@ def pictures(to_bytes):
     from diffusers.image_processor import VaeImageProcessor
     from PIL import Image
 
-    return [(VaeImageProcessor, "numpy_to_pil", staticmethod(lambda images: [Image.fromarray(i) for i in to_bytes(images)]))]
+    def wrong(images):
+        return [Image.fromarray(image) for image in to_bytes(images)]
+    return [(VaeImageProcessor, "numpy_to_pil", staticmethod(wrong))]
 
 
 @family(FRAMES, "2b", "5b", values_truncated=lambda x: (x * 255).astype("uint8"),

@@ -160,9 +160,9 @@ TEST_P(Mutation, EveryMutantFails) {
 }
 
 INSTANTIATE_TEST_SUITE_P(CogVideoX, Mutation,
-                         ::testing::Values(Fixture{"2b", 75}, Fixture{"5b", 40}, Fixture{"1.5", 30},
-                                           Fixture{"long_even", 12}, Fixture{"long_odd", 15},
-                                           Fixture{"odd_config", 45}),
+                         ::testing::Values(Fixture{"2b", 100}, Fixture{"5b", 52}, Fixture{"1.5", 34},
+                                           Fixture{"long_even", 15}, Fixture{"long_odd", 14},
+                                           Fixture{"odd_config", 68}),
                          [](const auto& info) {
                            std::string name = info.param.name;
                            std::replace(name.begin(), name.end(), '.', '_');
