@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <string>
 
 #include "app/commands/commands.h"
 #include "app/failure.h"
@@ -13,6 +15,15 @@ std::string version_line() {
          ")";
 }
 
+// What the parser could not place, which says more than its own messages; empty where there is nothing.
+std::string unplaced(const CLI::App& app) {
+  const auto rest = app.remaining(true);
+  const auto flag =
+      std::find_if(rest.begin(), rest.end(), [](const auto& text) { return text.starts_with("-"); });
+  if (flag != rest.end()) return "unknown flag " + *flag;
+  return rest.empty() ? "" : "unexpected argument " + rest.front();
+}
+
 // What the parser refuses is a wrong use; --help and --version are not errors.
 int parse(CLI::App& app, int argc, char** argv) {
   try {
@@ -24,7 +35,8 @@ int parse(CLI::App& app, int argc, char** argv) {
       at = at->get_subcommands().front();
       command += " " + at->get_name();
     }
-    throw sagelab::UsageError(e.what(), "see " + command + " --help");
+    const auto rest = unplaced(app);
+    throw sagelab::UsageError(rest.empty() ? e.what() : rest, "see " + command + " --help");
   }
   return sagelab::kDone;
 }

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "app/failure.h"
+#include "app/media/output.h"
 #include "attention/registry.h"
 #include "pipelines/core/config.h"
 #include "pipelines/pipeline.h"
@@ -52,6 +53,31 @@ void check_text(const std::string& text, const char* what) {
   }
 }
 
+Request request_of_file(const std::string& file) {
+  try {
+    return request_from_json(read_json(file));
+  } catch (const Error& e) {
+    throw Error(std::string("--request: ") + e.what(),
+                "give it a JSON file like the request.json of a frames folder");
+  }
+}
+
+void check_output(const std::string& name) {
+  if (name.empty()) return;
+  try {
+    media::kind_of(name);
+  } catch (const Error& e) {
+    throw UsageError(e.what(), e.hint());
+  }
+}
+
+std::string check_device(const std::string& name) {
+  const bool indexed = name.starts_with("cuda:") && name.size() > 5 &&
+                       name.find_first_not_of("0123456789", 5) == std::string::npos;
+  if (indexed || name == "auto" || name == "cpu" || name == "cuda") return {};
+  return name + " not in {auto,cpu,cuda,cuda:N}";
+}
+
 void check_spec(const std::string& spec) {
   if (spec.empty()) return;
   try {
@@ -95,6 +121,7 @@ RequestFlags::RequestFlags(CLI::App& app) {
   add(app, "--request", &RequestFlags::request_file_, "a JSON file with any of these; flags win over it");
   add(app, "--from-latents", &RequestFlags::from_latents_,
       "decode latents that an earlier run kept; nothing is denoised");
+  app.get_option("--device")->check(CLI::Validator(check_device, "auto|cpu|cuda|cuda:N"));
   app.get_option("--dtype")->check(CLI::IsMember({"auto", "fp32", "fp16", "bf16"}));
   app.get_option("--attention-switch")->check(CLI::IsMember({"forward", "call"}));
   app.get_option("--vae-tiling")->check(CLI::IsMember({"auto", "on", "off"}));
@@ -122,7 +149,10 @@ void RequestFlags::add_options(CLI::App& app, const std::string& family, const s
           "--" + flag, [this, name](const std::string& v) { options_[name] = v; }, help);
       if (!option.choices.empty()) added->check(CLI::IsMember(option.choices));
     }
-    if (option.min < option.max) added->check(CLI::Range(option.min, option.max));
+    if (option.min < option.max && std::holds_alternative<int64_t>(option.fallback))
+      added->check(CLI::Range(int64_t(option.min), int64_t(option.max)));
+    else if (option.min < option.max)
+      added->check(CLI::Range(option.min, option.max));
     added->group("Options of " + family);
   }
 }
@@ -130,7 +160,7 @@ void RequestFlags::add_options(CLI::App& app, const std::string& family, const s
 Request RequestFlags::request() const {
   Request r;
   if (from_latents_) r = request_of_latents(*from_latents_);
-  if (request_file_) r = request_from_json(read_json(*request_file_));
+  if (request_file_) r = request_of_file(*request_file_);
   override_with(model_, r.model);
   override_with(prompt_, r.prompt);
   override_with(negative_prompt_, r.negative_prompt);
@@ -155,11 +185,12 @@ Request RequestFlags::request() const {
   if (r.model.empty()) throw UsageError("no model is named", "give --model a diffusers folder");
   if (!prompt_ && !request_file_ && !from_latents_)
     throw UsageError("no prompt is given", "add --prompt \"what to show\"");
-  check_text(r.prompt, "the prompt");
-  check_text(r.negative_prompt, "the negative prompt");
-  check_text(r.model, "the name of the model folder");
-  check_text(r.output, "the name of the output");
-  check_text(r.latents, "the name of the latents file");
+  check_text(r.prompt, "prompt");
+  check_text(r.negative_prompt, "negative prompt");
+  check_text(r.model, "name of the model folder");
+  check_text(r.output, "name of the output");
+  check_text(r.latents, "name of the latents file");
+  check_output(r.output);
   check_spec(r.attention);
   return r;
 }

@@ -37,7 +37,8 @@ void ProgressLine::show(const Phase& phase) {
   const auto text = fmt::format("{} {}", phase.name, done);
   if (terminal_)
     rewrite(text);
-  else if (phase.i == phase.n)
+  else if (phase.i == phase.n &&
+           text != last_)  // a phase may tell its end twice: by its parts and as a whole
     line(text);
 }
 
@@ -61,6 +62,7 @@ void ProgressLine::rewrite(const std::string& text) {
 void ProgressLine::line(const std::string& text) {
   std::fprintf(out_, "%s\n", text.c_str());
   std::fflush(out_);
+  last_ = text;
 }
 
 void ProgressLine::clear() {

@@ -29,6 +29,7 @@ class ProgressLine {
 
   std::FILE* out_;
   bool terminal_, dirty_ = false;
+  std::string last_;             // the line written last
   std::vector<double> seconds_;  // of each step so far
 };
 

@@ -115,13 +115,17 @@ std::string summary(const Frames& frames, const media::Output& output) {
 }
 
 // Whatever stops the writing, the finished latents stay and the message says where.
-bool write_output(const Places& places, const Frames& frames) {
+bool write_output(const Places& places, Frames& frames) {
+  const media::Metadata metadata{to_json(frames.request).dump(), parameters_text(frames.request)};
+  const auto start = std::chrono::steady_clock::now();
   try {
-    return places.output.write(frames, {to_json(frames.request).dump(), parameters_text(frames.request)},
-                               interrupted);
+    if (!places.output.write(frames, metadata, interrupted)) return false;
   } catch (const Error& e) {
     throw Error(e.what(), e.hint() + "; the finished latents are in " + places.latents);
   }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  frames.report["seconds"]["write"] = took.count();
+  return true;
 }
 
 int Generate::dry(const Request& request) const {

@@ -23,17 +23,6 @@ std::string lower_extension(const fs::path& path) {
   return extension;
 }
 
-Kind kind_of(const std::string& name) {
-  const fs::path path(name);
-  std::error_code ignored;
-  if (name.ends_with('/') || fs::is_directory(path, ignored)) return Kind::Folder;
-  const auto extension = lower_extension(path);
-  if (extension == ".mp4") return Kind::Mp4;
-  if (extension == ".png") return Kind::Png;
-  throw Error("--output " + name + " is of no known kind",
-              "name it x.mp4, x.png (one frame) or folder/ (PNG frames)");
-}
-
 void require_mp4() {
 #ifdef SAGELAB_FFMPEG
   if (h264_encoder().empty())
@@ -46,6 +35,17 @@ void require_mp4() {
 }
 
 }  // namespace
+
+Kind kind_of(const std::string& name) {
+  const fs::path path(name);
+  std::error_code ignored;
+  if (name.ends_with('/') || fs::is_directory(path, ignored)) return Kind::Folder;
+  const auto extension = lower_extension(path);
+  if (extension == ".mp4") return Kind::Mp4;
+  if (extension == ".png") return Kind::Png;
+  throw Error("--output " + name + " is of no known kind",
+              "name it x.mp4, x.png (one frame) or folder/ (PNG frames)");
+}
 
 Output::Output(std::string name) : path_(name), kind_(kind_of(name)) {
   if (kind_ == Kind::Folder && !path_.has_filename()) path_ = path_.parent_path();

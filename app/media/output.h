@@ -12,6 +12,9 @@ namespace sagelab::media {
 
 enum class Kind { Mp4, Png, Folder };
 
+// Throws sagelab::Error for a name of no known kind.
+Kind kind_of(const std::string& name);
+
 // What is stored beside the pixels.
 struct Metadata {
   std::string request;     // JSON
