@@ -90,7 +90,11 @@ def main():
     parser.add_argument("--dtype", choices=("bf16", "fp16"), default="bf16")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_intermixed_args()
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        print("no CUDA device: nothing measured")
+        return
     torch.set_grad_enabled(False)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device, dtype = torch.device(args.device), {"bf16": torch.bfloat16, "fp16": torch.float16}[args.dtype]
     errors = {}
