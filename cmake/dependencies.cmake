@@ -43,10 +43,12 @@ if(SAGELAB_CUDA)
 endif()
 list(APPEND CMAKE_BUILD_RPATH ${SAGELAB_TORCH_ROOT}/lib)
 
+# fmt is used header-only: LibTorch's headers bring a newer fmt than Debian's, found first, and libfmt would not fit it.
+
 # One precompiled header for every target that sees tensors.
 file(WRITE ${CMAKE_BINARY_DIR}/pch.cpp "")
 add_library(sagelab_pch OBJECT ${CMAKE_BINARY_DIR}/pch.cpp)
-target_link_libraries(sagelab_pch PUBLIC sagelab_torch sagelab_warnings nlohmann_json::nlohmann_json fmt::fmt)
+target_link_libraries(sagelab_pch PUBLIC sagelab_torch sagelab_warnings nlohmann_json::nlohmann_json fmt::fmt-header-only)
 target_precompile_headers(sagelab_pch PRIVATE <ATen/ATen.h> <nlohmann/json.hpp> <fmt/format.h> <map> <string> <vector>)
 set_target_properties(sagelab_pch PROPERTIES POSITION_INDEPENDENT_CODE ON)
 
@@ -57,7 +59,7 @@ function(sagelab_library name)
   set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
   target_precompile_headers(${name} REUSE_FROM sagelab_pch)
-  target_link_libraries(${name} PUBLIC sagelab_torch sagelab_warnings nlohmann_json::nlohmann_json fmt::fmt ${L_LINK})
+  target_link_libraries(${name} PUBLIC sagelab_torch sagelab_warnings nlohmann_json::nlohmann_json fmt::fmt-header-only ${L_LINK})
 endfunction()
 
 # sagelab_test(<name> SOURCES <file>... LINK <target>... LABELS <label>...): one GoogleTest binary.
