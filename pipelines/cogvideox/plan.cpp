@@ -60,16 +60,14 @@ Config config_of(const Folder& folder, const std::string& component) {
 // Counted in tensors of X = batch * (text + video) * D elements, in the order of transformer.cpp. The largest
 // moment is the joint call: the residual x, the normed input y, q, k and v as one, and what the gather makes
 // of them:
-// - one pass on CUDA: q and k, then attention's output                                       5 + 2 + 1
-// - elsewhere in fp32: q done, k in the making (normed, two halves rotated, their stack)      5 + 1 + 3 with
-// RoPE;
-//   its contiguous copy and the norm's output without                                        5 + 1 + 2
-// - elsewhere in half precision the same in fp32, with the copy that widens                   5 + 1 + 8, or 5
-// + 1 + 4 A gated feed-forward needs 13: x, y, the doubled hidden rows, the product.
+// - in one pass on CUDA, and elsewhere in fp32: q and k, then attention's output      5 + 2 + 1
+// - elsewhere in half precision: q done, k in fp32, widened and normed, or normed,
+//   rotated and rounded                                                              5 + 1 + 4, with RoPE 5 +
+//   1 + 5
+// A gated feed-forward needs 13: x, y, the doubled hidden rows, the product.
 double forward_tensors(const TransformerConfig& c, const Target& target) {
-  const bool half = target.dtype != at::kFloat;
-  double joint = 8;
-  if (target.device.is_cpu()) joint = half ? (c.rotary ? 14 : 10) : (c.rotary ? 9 : 8);
+  const bool widened = target.device.is_cpu() && target.dtype != at::kFloat;
+  const double joint = widened ? (c.rotary ? 11 : 10) : 8;
   return std::max(joint, c.gated_ff ? 13.0 : 6.0);
 }
 
