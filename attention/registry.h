@@ -22,7 +22,7 @@ struct Entry {
 // Every backend that can be named, wrappers left out. Tests, `info` and the window iterate over this.
 std::span<const Entry> backends();
 
-// major * 10 + minor of a CUDA device, 90 for sm_90; 0 for any other device.
+// major * 10 + minor of a CUDA device, 90 for sm_90; 0 for any other device and for one that is not there.
 int compute_capability(const at::Device& device);
 
 // Throws sagelab::Error for an unknown name, an unknown or unread option, a syntax error (with its position).

@@ -68,6 +68,7 @@ std::string causal_reason(const Problem& p) {
 
 std::string capability_reason(const Problem& p, int lowest) {
   const int capability = compute_capability(p.device);
+  if (capability == 0) return fmt::format("there is no device {}", p.device.str());
   if (capability >= lowest && capability <= 121) return {};
   return fmt::format("compute capability {}.{} is outside {}.{} to 12.1", capability / 10, capability % 10,
                      lowest / 10, lowest % 10);
@@ -122,16 +123,15 @@ std::string reason_of(Kernel kernel, const Problem& p) {
     return fmt::format("it takes fp32, fp64, bf16 and fp16, not {}", dtype_name(p.dtype));
   }
   switch (kernel) {
-    case Kernel::Auto:
-      return {};  // math takes whatever got here
     case Kernel::Flash:
       return flash_reason(p);
     case Kernel::Cudnn:
       return cudnn_reason(p);
     case Kernel::Efficient:
       return efficient_reason(p);
+    case Kernel::Auto:  // math takes whatever is left
     case Kernel::Math:
-      return {};
+      return p.device.is_cuda() ? capability_reason(p, 50) : "";
   }
   TORCH_CHECK(false, "no such kernel: ", static_cast<int>(kernel));
 }

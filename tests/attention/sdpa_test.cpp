@@ -69,6 +69,15 @@ TEST(Sdpa, OnCudaByShape) {
   }
 }
 
+TEST(Sdpa, WithoutAGpu) {
+  if (at::hasCUDA()) GTEST_SKIP() << "there is a CUDA device";
+  const Problem p = problem(at::Device(at::kCUDA, 0), at::kBFloat16);
+  for (const char* spec : {"sdpa", "sdpa(flash)", "sdpa(efficient)", "sdpa(math)"}) {
+    EXPECT_EQ(reason(spec, p), "there is no device cuda:0") << spec;
+  }
+  EXPECT_EQ(compute_capability(p.device), 0);
+}
+
 TEST(Sdpa, OnThisGpu) {
   if (!at::hasCUDA()) GTEST_SKIP() << "there is no CUDA device";
   const at::Device cuda(at::kCUDA, 0);
