@@ -59,14 +59,16 @@ struct PointConv {
 };
 
 // [1, C, t, h, w] -> [1, C, frames, h, w], nearest. Of an odd count the first frame keeps to the first latent
-// frame.
+// frame; the others are doubled once for every upsampler before, so the ratio is whole.
 Tensor stretch_time(const Tensor& x, int64_t frames) {
   const int64_t from = x.size(2);
   if (from == frames) return x;
-  const int64_t lead = frames > 1 && frames % 2 ? 1 : 0;
-  std::vector<int64_t> index(frames, 0);
-  for (int64_t t = lead; t < frames; ++t) index[t] = lead + (t - lead) * (from - lead) / (frames - lead);
-  return x.index_select(2, at::tensor(index, at::kLong).to(x.device()));
+  const int64_t lead = frames % 2, rest = from - lead, times = (frames - lead) / rest;
+  const Tensor stretched = x.narrow(2, lead, rest)
+                               .unsqueeze(3)
+                               .expand({1, x.size(1), rest, times, x.size(3), x.size(4)})
+                               .reshape({1, x.size(1), rest * times, x.size(3), x.size(4)});
+  return lead ? at::cat({x.narrow(2, 0, 1), stretched}, 2) : stretched;
 }
 
 struct SpatialNorm {
