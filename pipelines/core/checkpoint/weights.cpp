@@ -3,6 +3,7 @@
 
 #include <c10/util/Exception.h>
 #include <fmt/ranges.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
@@ -13,6 +14,19 @@
 #include "pipelines/core/memory.h"
 
 namespace sagelab {
+
+namespace {
+
+// Where memory comes in pages of 4 KiB, taking it costs more than reading the file. Whole huge pages inside
+// the tensor alone, so that none of them reaches beyond it; the system may decline.
+void prefer_huge_pages(const at::Tensor& tensor) {
+  constexpr uintptr_t kHuge = uintptr_t(2) << 20;
+  const auto begin = (reinterpret_cast<uintptr_t>(tensor.data_ptr()) + kHuge - 1) / kHuge * kHuge;
+  const auto end = (reinterpret_cast<uintptr_t>(tensor.data_ptr()) + tensor.nbytes()) / kHuge * kHuge;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+}
+
+}  // namespace
 
 struct Weights::Asked {
   std::map<std::string, std::vector<int64_t>> shapes;
@@ -56,7 +70,9 @@ at::Tensor Weights::allocate(const std::string& key, at::IntArrayRef shape,
                              std::optional<at::ScalarType> dtype) const {
   const auto options = at::TensorOptions().dtype(dtype.value_or(target_.dtype)).device(target_.device);
   try {
-    return at::empty(shape, options);
+    at::Tensor tensor = at::empty(shape, options);
+    if (tensor.is_cpu()) prefer_huge_pages(tensor);
+    return tensor;
   } catch (const c10::Error& e) {
     const bool full =
         dynamic_cast<const c10::OutOfMemoryError*>(&e) || std::strstr(e.what(), "DefaultCPUAllocator");
