@@ -266,7 +266,7 @@ at::Tensor CogVideoX::decode(const at::Tensor& latents, const Request& request, 
   const bool tiled = request.vae_tiling == "on";
   const int64_t weights = vae_ ? 0 : component_bytes(folder_, "vae", target_.dtype);
   make_room(weights + decode_peak_bytes(folder_.vae, geometry.decoded_frames(), geometry.height,
-                                        geometry.width, tiled, int64_t(c10::elementSize(target_.dtype))),
+                                        geometry.width, tiled, target_),
             request);
   load_vae(run);
   const at::Tensor z = latents.slice(1, geometry.padding)

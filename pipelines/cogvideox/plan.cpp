@@ -151,7 +151,7 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
       kept + transformer + s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, target);
   const int64_t decode = vae + s.embeds + 2 * s.latents +
                          decode_peak_bytes(folder.vae, g.decoded_frames(), g.height, g.width,
-                                           request.vae_tiling == "on", s.element);
+                                           request.vae_tiling == "on", target);
   // The transformer stays for the next run unless the decoding needs its room.
   const bool stays = request.offload == "none" || decode + transformer <= memory_for_tensors(target.device);
   return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};

@@ -36,6 +36,6 @@ class VaeDecoder {
 
 // Largest bytes alive at once inside decode (weights left out) for latents of T frames of h x w, batch 1.
 int64_t decode_peak_bytes(const VaeConfig& config, int64_t frames, int64_t h, int64_t w, bool tiled,
-                          int64_t element_size);
+                          const Target& target);
 
 }  // namespace sagelab::cogvideox

@@ -20,7 +20,9 @@ struct Ghost {
 
 class Ledger {
  public:
-  explicit Ledger(int64_t element_size) : element_size_(element_size) {}
+  Ledger(int64_t element_size, bool unfolds) : unfolds_small(unfolds), element_size_(element_size) {}
+  const bool unfolds_small;
+
   Ghost make(int64_t c, int64_t t, int64_t h, int64_t w) {
     const int64_t bytes = c * t * h * w * element_size_;
     live_ += bytes;
@@ -60,8 +62,16 @@ class Walk {
   }
 
  private:
-  // The library's own part: input and output in its layout, then the output in ours.
-  Ghost convolve(const Ghost& x, int64_t out, int64_t frames) {
+  // The library's own part. oneDNN and cuDNN: input and output in their layout, then the output in ours.
+  // LibTorch's path for small fp32 inputs on the CPU: the input unfolded once per tap of the kernel. It takes
+  // that path where the first four dimensions [N, C, T, H] of a volume, [N, C, H, W] of a picture, have at
+  // most 20480 elements.
+  Ghost convolve(const Ghost& x, int64_t out, int64_t frames, int64_t taps, bool volume) {
+    if (ledger_.unfolds_small && x.c * x.h * (volume ? x.t : x.w) <= 20480) {
+      const Ghost result = ledger_.make(out, frames, x.h, x.w);
+      ledger_.make(x.c * taps, frames, x.h, x.w);
+      return result;
+    }
     Ghost reordered = ledger_.make(x.c, x.t, x.h, x.w);
     const Ghost result = ledger_.make(out, frames, x.h, x.w);
     reordered = {};
@@ -70,12 +80,13 @@ class Walk {
 
   Ghost conv_frames(const Ghost& x, int64_t out, int64_t lost) {
     const int64_t frames = x.t - lost, parts = conv_parts(x.numel());
-    if (parts == 1) return convolve(x, out, frames);
+    const int64_t taps = lost == 0 ? 1 : 27;
+    if (parts == 1) return convolve(x, out, frames, taps, true);
     const int64_t step = (frames + parts - 1) / parts;
     Ghost y;
     for (int64_t t = 0; t < frames; t += step) {
       const int64_t n = std::min(step, frames - t);
-      const Ghost part = convolve(ledger_.make(x.c, n + lost, x.h, x.w), out, n);
+      const Ghost part = convolve(ledger_.make(x.c, n + lost, x.h, x.w), out, n, taps, true);
       if (!y.bytes) y = ledger_.make(out, frames, x.h, x.w);
     }
     return y;
@@ -111,7 +122,7 @@ class Walk {
 
   Ghost upsample(Ghost x, bool doubles_time) {
     Ghost out = ledger_.make(x.c, doubles_time ? doubled_frames(x.t) : x.t, 2 * x.h, 2 * x.w);
-    convolve(ledger_.make(x.c, 1, 2 * x.h, 2 * x.w), x.c, 1);  // frame by frame
+    convolve(ledger_.make(x.c, 1, 2 * x.h, 2 * x.w), x.c, 1, 9, false);  // frame by frame
     return out;
   }
 
@@ -159,8 +170,9 @@ void decode_tiles(Ledger& ledger, const VaeConfig& config, int64_t frames, int64
 }  // namespace
 
 int64_t decode_peak_bytes(const VaeConfig& config, int64_t frames, int64_t h, int64_t w, bool tiled,
-                          int64_t element_size) {
-  Ledger ledger(element_size);
+                          const Target& target) {
+  Ledger ledger(int64_t(c10::elementSize(target.dtype)),
+                target.device.is_cpu() && target.dtype == at::kFloat);
   if (tiled && needs_tiles(tile_plan(config), h, w)) {
     decode_tiles(ledger, config, frames, h, w);
   } else {

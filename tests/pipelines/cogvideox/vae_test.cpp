@@ -229,8 +229,7 @@ class Meter : public c10::MemoryReportingInfoBase {
   int64_t live_ = 0, peak_ = 0;
 };
 
-// Sizes at which LibTorch gives every large convolution to oneDNN: its other CPU path unfolds its input 27
-// times.
+// Small pictures, where LibTorch unfolds inputs, and such as oneDNN takes.
 TEST_F(Vae, PredictsItsPeakMemory) {
   const VaeConfig config = config_of({{"block_out_channels", {32, 32, 64, 64}},
                                       {"layers_per_block", 1},
@@ -241,7 +240,7 @@ TEST_F(Vae, PredictsItsPeakMemory) {
   struct Size {
     int64_t frames, h, w;
   };
-  for (const Size& size : {Size{3, 20, 9}, Size{4, 20, 11}, Size{5, 20, 10}}) {
+  for (const Size& size : {Size{3, 20, 9}, Size{4, 20, 11}, Size{5, 20, 10}, Size{3, 6, 8}, Size{3, 8, 12}}) {
     for (const bool tiled : {false, true}) {
       const Tensor z = at::randn({1, 16, size.frames, size.h, size.w});
       const auto meter = std::make_shared<Meter>();
@@ -249,7 +248,8 @@ TEST_F(Vae, PredictsItsPeakMemory) {
         const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, meter);
         vae.decode(z, tiled);
       }
-      const double predicted = double(decode_peak_bytes(config, size.frames, size.h, size.w, tiled, 4));
+      const double predicted =
+          double(decode_peak_bytes(config, size.frames, size.h, size.w, tiled, {at::kCPU, at::kFloat}));
       const double measured = double(meter->peak());
       EXPECT_NEAR(predicted / measured, 1, 0.15)
           << size.frames << " x " << size.h << " x " << size.w << (tiled ? " tiled" : "") << ": predicted "
@@ -260,13 +260,15 @@ TEST_F(Vae, PredictsItsPeakMemory) {
 
 TEST_F(Vae, PeakMemoryOfTheReleasedCheckpoints) {
   const VaeConfig config = config_of(nlohmann::json::object());
-  const int64_t whole = decode_peak_bytes(config, 13, 60, 90, false, 2);
-  const int64_t tiled = decode_peak_bytes(config, 13, 60, 90, true, 2);
+  const Target kHalf{at::kCUDA, at::kHalf};
+  const int64_t whole = decode_peak_bytes(config, 13, 60, 90, false, kHalf);
+  const int64_t tiled = decode_peak_bytes(config, 13, 60, 90, true, kHalf);
   EXPECT_LT(whole, int64_t(10) << 30);
   EXPECT_LT(tiled, whole / 3);
-  EXPECT_EQ(decode_peak_bytes(config, 13, 60, 90, false, 4), 2 * whole);
+  EXPECT_EQ(decode_peak_bytes(config, 13, 60, 90, false, {at::kCUDA, at::kFloat}), 2 * whole);
   // A latent no larger than a tile is not cut.
-  EXPECT_EQ(decode_peak_bytes(config, 13, 30, 45, true, 2), decode_peak_bytes(config, 13, 30, 45, false, 2));
+  EXPECT_EQ(decode_peak_bytes(config, 13, 30, 45, true, kHalf),
+            decode_peak_bytes(config, 13, 30, 45, false, kHalf));
 }
 
 }  // namespace
