@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "app/system.h"
 
@@ -76,18 +77,29 @@ json seconds_json(const Timings& t) {
           {"total", t.total}};
 }
 
+// backend: as it was asked for; served: who did serve.
+json steps_json(const ReportInput& input) {
+  const auto spans = input.recorder.spans();
+  json steps = json::array();
+  for (const auto& step : input.result.timings.steps) {
+    const int i = int(steps.size());
+    std::set<std::string> served;
+    for (const auto& span : spans)
+      if (span.first_step <= i && i <= span.last_step) served.insert(span.backend);
+    steps.push_back({{"seconds", step.seconds}, {"backend", step.backend}, {"served", served}});
+  }
+  return steps;
+}
+
 }  // namespace
 
 json make_report(const ReportInput& input) {
-  json steps = json::array();
-  for (const auto& step : input.result.timings.steps)
-    steps.push_back({{"seconds", step.seconds}, {"backend", step.backend}});
   const auto& picture = *input.result.picture;
   return {{"request", to_json(input.request)},
           {"versions", versions()},
           {"device", input.device},
           {"seconds", seconds_json(input.result.timings)},
-          {"steps", steps},
+          {"steps", steps_json(input)},
           {"attention", attention_json(input.recorder)},
           {"memory", memory_json(input)},
           {"frames",

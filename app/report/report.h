@@ -17,8 +17,8 @@ struct ReportInput {
   std::string device;
 };
 
-// request, versions, device, seconds {load, encode, denoise, decode, total}, steps [{seconds, backend}],
-// attention {served, spans, fallbacks, measurements}, memory {peak_bytes, peak_bytes_by_phase,
+// request, versions, device, seconds {load, encode, denoise, decode, total}, steps [{seconds, backend,
+// served}], attention {served, spans, fallbacks, measurements}, memory {peak_bytes, peak_bytes_by_phase,
 // predicted_peak_bytes, process_peak_bytes}, frames {count, width, height, fps}.
 nlohmann::json make_report(const ReportInput& input);
 

@@ -68,6 +68,7 @@ TEST_F(SessionTest, AJobSaysItsStepsAndEndsWithFrames) {
   EXPECT_EQ(finished->frames.picture->pixels.at(0), 191);
   const auto& report = finished->frames.report;
   EXPECT_EQ(report.at("steps").size(), 3u);
+  EXPECT_EQ(report.at("steps")[0].at("served"), nlohmann::json::array({"sdpa(math)"}));
   EXPECT_EQ(report.at("attention").at("served").at("sdpa(math)").at("calls"), 3);
   EXPECT_EQ(report.at("memory").at("predicted_peak_bytes"), 1000);
   EXPECT_GT(report.at("memory").at("peak_bytes"), 0);
