@@ -39,7 +39,7 @@ struct Generate {
   std::exception_ptr no_family;  // why the model's own flags are unknown
 };
 
-// "cogvideox-7.mp4", or the first such name that is free.
+// "<family>-<seed>.mp4", or the first such name that is free.
 std::string default_output(const Request& resolved) {
 #ifdef SAGELAB_FFMPEG
   const std::string video = ".mp4";
