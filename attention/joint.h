@@ -27,7 +27,8 @@ struct Rope {
 };
 
 // One run of tokens. q [B, S, H, D], k and v [B, S, Hkv, D]: views of any strides, D contiguous.
-// q and out undefined: its keys take part, its queries do not. out [B, S, H, D] may be a strided view.
+// q and out undefined: its keys take part, its queries do not. out [B, S, H, D] may be a
+// strided view; it shares no memory with any segment's q, k or v.
 struct Segment {
   at::Tensor q, k, v;
   Norm q_norm, k_norm;

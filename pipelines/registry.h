@@ -68,6 +68,5 @@ const Family& family_of(const std::filesystem::path& model);
 // The device and dtype a request means on this machine; throws sagelab::Error for a device that is not there.
 Target resolve_target(const Request& request);
 std::string device_name(const at::Device& device);  // as a request says it: "cpu", "cuda:0"
-std::string dtype_name(at::ScalarType dtype);       // "fp32", "fp16", "bf16"
 
 }  // namespace sagelab

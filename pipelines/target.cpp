@@ -79,19 +79,6 @@ std::string device_name(const at::Device& device) {
   return device.is_cuda() ? fmt::format("cuda:{}", std::max<int>(device.index(), 0)) : "cpu";
 }
 
-std::string dtype_name(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kFloat:
-      return "fp32";
-    case at::kHalf:
-      return "fp16";
-    case at::kBFloat16:
-      return "bf16";
-    default:
-      return c10::toString(dtype);
-  }
-}
-
 Target resolve_target(const Request& request) {
   Target target{device_of(request.device), at::kFloat};
   if (request.dtype == "fp16")

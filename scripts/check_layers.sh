@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Who may include what, and how long a file may be. Prints each violation; exit 1 if there is any.
+# Who may include what, how long a file may be, and how many a folder holds. Prints each violation; exit 1 if there is any.
 set -eu
 cd "$(dirname -- "$0")/.."
 status=0
@@ -29,6 +29,14 @@ for file in $(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' '*.py' '*.sh'); do
   lines=$(wc -l <"$file")
   if [ "$lines" -gt "$most" ]; then
     echo "$file: $lines lines (at most $most)"
+    status=1
+  fi
+done
+most=14
+for folder in $(git ls-files attention pipelines ui app tests | sed 's|/[^/]*$||' | sort -u); do
+  count=$(git ls-files "$folder" | sed "s|^$folder/||" | grep -vc /)
+  if [ "$count" -gt "$most" ]; then
+    echo "$folder: $count files (at most $most)"
     status=1
   fi
 done

@@ -12,6 +12,7 @@
 #include "app/failure.h"
 #include "app/media/file.h"
 #include "app/system.h"
+#include "attention/dtype.h"
 #include "attention/registry.h"
 #include "pipelines/footprint.h"
 

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "attention/aten/reference.h"
+#include "attention/dtype.h"
 #include "attention/recorder.h"
 #include "attention/registry.h"
 #include "attention/spec.h"
@@ -35,21 +36,6 @@ std::string name_of(Kernel kernel) {
     if (n.kernel == kernel) return kernel == Kernel::Auto ? "sdpa" : fmt::format("sdpa({})", n.word);
   }
   TORCH_CHECK(false, "no such kernel: ", static_cast<int>(kernel));
-}
-
-std::string dtype_name(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kFloat:
-      return "fp32";
-    case at::kDouble:
-      return "fp64";
-    case at::kHalf:
-      return "fp16";
-    case at::kBFloat16:
-      return "bf16";
-    default:
-      return c10::toString(dtype);
-  }
 }
 
 bool is_half(at::ScalarType dtype) {

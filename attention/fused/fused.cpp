@@ -7,26 +7,13 @@
 #include <c10/cuda/CUDAStream.h>
 #include <fmt/format.h>
 
-#include <optional>
 #include <vector>
 
+#include "attention/dtype.h"
 #include "attention/fused/gather.h"
 
 namespace sagelab::attention {
 namespace {
-
-std::optional<kernel::Scalar> scalar_of(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kFloat:
-      return kernel::Scalar::Float;
-    case at::kHalf:
-      return kernel::Scalar::Half;
-    case at::kBFloat16:
-      return kernel::Scalar::BFloat16;
-    default:
-      return std::nullopt;
-  }
-}
 
 // Every row starts on the 16 bytes that one load takes.
 bool aligned(const at::Tensor& x) {
@@ -89,7 +76,7 @@ void launch(const Segment& segment, const Gathered& all, int64_t q_offset, int64
   p.streams[1] = stream_of(segment.k, all.k, k_offset, segment.k_norm, !rope.empty(), floats);
   p.streams[2] = stream_of(segment.v, all.v, k_offset, {}, false, floats);
   C10_CUDA_CHECK(
-      kernel::launch_gather(p, *scalar_of(segment.k.scalar_type()), c10::cuda::getCurrentCUDAStream()));
+      kernel::launch_gather(p, *kernel_scalar(segment.k.scalar_type()), c10::cuda::getCurrentCUDAStream()));
 }
 
 }  // namespace
@@ -97,7 +84,7 @@ void launch(const Segment& segment, const Gathered& all, int64_t q_offset, int64
 std::string fused_gather_unsupported(const JointCall& call) {
   for (const Segment& s : call.segments) {
     if (!s.k.is_cuda()) return fmt::format("the fused gather runs on CUDA, not on {}", s.k.device().str());
-    if (!scalar_of(s.k.scalar_type())) {
+    if (!kernel_scalar(s.k.scalar_type())) {
       return fmt::format("the fused gather takes fp32, fp16 and bf16, not {}",
                          c10::toString(s.k.scalar_type()));
     }

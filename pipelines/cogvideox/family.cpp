@@ -8,6 +8,7 @@
 #include <array>
 #include <cmath>
 
+#include "attention/dtype.h"
 #include "attention/error.h"
 #include "attention/registry.h"
 #include "pipelines/cogvideox/pipeline.h"

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "attention/dtype.h"
 #include "attention/error.h"
 #include "pipelines/cogvideox/sampler.h"
 #include "pipelines/core/memory.h"

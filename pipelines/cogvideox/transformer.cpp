@@ -6,7 +6,7 @@
 #include <array>
 #include <cmath>
 
-#include "pipelines/core/modulate.h"
+#include "pipelines/core/modulate/modulate.h"
 
 namespace sagelab::cogvideox {
 namespace {

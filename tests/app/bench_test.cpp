@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "attention/error.h"
+#include "tests/app/fake_family.h"
 #include "tests/app/support.h"
 
 namespace sagelab {
@@ -23,18 +24,9 @@ BenchModel fake_model(double spread, bool infinite = false) {
   model.forward = [=](const Forward& forward) {
     auto x = at::randn({64, 64}).mul_(spread);
     if (infinite) x[3][5] = std::numeric_limits<float>::infinity();
-    const auto q = at::ones({1, 3, 2, 8});
-    attention::Call call{.q = q,
-                         .k = q,
-                         .v = q,
-                         .scale = 1,
-                         .causal = false,
-                         .want_lse = false,
-                         .site = forward.site,
-                         .out = {}};
     {
       const Profile::Section section(forward.profile, "attention");
-      forward.attention.run(call, forward.recorder);
+      testing::attend(forward);
     }
     {
       const Profile::Section section(forward.profile, "linears");

@@ -12,6 +12,20 @@
 
 namespace sagelab::testing {
 
+// One small call through the backend of a forward, so that it shows in reports.
+inline void attend(const Forward& forward) {
+  const auto q = at::ones({1, 3, 2, 8});
+  const attention::Call call{.q = q,
+                             .k = q,
+                             .v = q,
+                             .scale = 1,
+                             .causal = false,
+                             .want_lse = false,
+                             .site = forward.site,
+                             .out = {}};
+  forward.attention.run(call, forward.recorder);
+}
+
 struct FakeHooks {
   std::function<void(int)> step = [](int) {};  // in predict, with the step's index
   std::function<void()> decode = [] {};
@@ -35,16 +49,7 @@ class FakePipeline final : public Pipeline {
   }
   at::Tensor predict(const State& state, int i, const Forward& forward) override {
     hooks_->step(i);
-    const auto q = at::ones({1, 3, 2, 8});
-    attention::Call call{.q = q,
-                         .k = q,
-                         .v = q,
-                         .scale = 1,
-                         .causal = false,
-                         .want_lse = false,
-                         .site = forward.site,
-                         .out = {}};
-    forward.attention.run(call, forward.recorder);
+    attend(forward);
     return state.latents;
   }
   void advance(State&, int, const at::Tensor&) override {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bf16 on a GPU: how far each stage of ours is from diffusers' fp32 results, beside how far diffusers itself
-// is when it runs in bf16 on the same GPU (oracle/cogvideox_gpu.py). Skipped, with the reason, where there is
+// is when it runs in bf16 on the same GPU (oracle/cogvideox/gpu.py). Skipped, with the reason, where there is
 // no GPU.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>

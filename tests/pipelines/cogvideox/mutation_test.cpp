@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parity bounds can tell right from wrong: ours stays within the bound of diffusers' own result, and
-// outside it of every result that diffusers gives with one thing wrong (tests/oracle/cogvideox_mutants*.py).
+// outside it of every result that diffusers gives with one thing wrong (tests/oracle/cogvideox/mutants.py).
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>

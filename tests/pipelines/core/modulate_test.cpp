@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/core/modulate.h"
+#include "pipelines/core/modulate/modulate.h"
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>

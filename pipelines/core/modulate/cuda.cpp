@@ -1,31 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/core/modulate_cuda.h"
+#include "pipelines/core/modulate/cuda.h"
 
 #include <ATen/ATen.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include <optional>
 #include <vector>
 
-#include "pipelines/core/modulate_kernel.h"
+#include "attention/dtype.h"
+#include "pipelines/core/modulate/kernel.h"
 
 namespace sagelab {
 namespace {
-
-std::optional<kernel::Scalar> scalar_of(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kFloat:
-      return kernel::Scalar::Float;
-    case at::kHalf:
-      return kernel::Scalar::Half;
-    case at::kBFloat16:
-      return kernel::Scalar::BFloat16;
-    default:
-      return std::nullopt;
-  }
-}
 
 // Rows contiguous and on 16 bytes.
 bool rows_fit(const at::Tensor& x) {
@@ -35,7 +22,7 @@ bool rows_fit(const at::Tensor& x) {
 }
 
 bool activations_fit(const at::Tensor& x, size_t spans) {
-  return scalar_of(x.scalar_type()) && x.size(2) % 8 == 0 && x.size(2) <= kernel::kMaxDim &&
+  return kernel_scalar(x.scalar_type()) && x.size(2) % 8 == 0 && x.size(2) <= kernel::kMaxDim &&
          spans <= kernel::kMaxSpans && rows_fit(x);
 }
 
@@ -70,7 +57,7 @@ bool norm_modulate_cuda(at::Tensor& out, const at::Tensor& x, const LayerNorm& n
                  scale.const_data_ptr(), shift.stride(0), scale.stride(0)};
   }
   C10_CUDA_CHECK(
-      kernel::launch_norm_modulate(p, *scalar_of(x.scalar_type()), c10::cuda::getCurrentCUDAStream()));
+      kernel::launch_norm_modulate(p, *kernel_scalar(x.scalar_type()), c10::cuda::getCurrentCUDAStream()));
   return true;
 }
 
@@ -86,7 +73,8 @@ bool add_gated_cuda(const at::Tensor& x, const at::Tensor& y, std::span<const Ga
     const at::Tensor gate = operand(spans[i].gate);
     p.span[i] = {spans[i].begin, spans[i].end, gate.const_data_ptr(), gate.stride(0)};
   }
-  C10_CUDA_CHECK(kernel::launch_add_gated(p, *scalar_of(x.scalar_type()), c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(
+      kernel::launch_add_gated(p, *kernel_scalar(x.scalar_type()), c10::cuda::getCurrentCUDAStream()));
   return true;
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes of a small AutoencoderKLCogVideoX whose tile constants do not divide.
 
-cogvideox_vae.py OUT_DIR writes OUT_DIR/vae (save_pretrained) and decodes.safetensors: for every latent <name>: <name>.z,
+vae.py OUT_DIR writes OUT_DIR/vae (save_pretrained) and decodes.safetensors: for every latent <name>: <name>.z,
 <name>.sample, <name>.sample.fp64, <name>.sample.bf16, and the same three of .tiled; for mutants <name>.tiled|<mutant>.
 """
 import copy

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import cogvideox_dump as dumping
-from cogvideox_wrong import family, mutant, rows
+import dump as dumping
+from wrong import family, mutant, rows
 
 SAMPLE, TILED, FRAMES = "vae.sample", "vae.tiled_sample", "frames"
 

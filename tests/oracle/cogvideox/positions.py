@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CogVideoX position tables at full size, and transformers with the switches that no pipeline fixture has.
 
-usage: cogvideox_positions.py OUT_DIR
+usage: positions.py OUT_DIR
 
   OUT_DIR/tables.safetensors
     rope.<name>.cos, .sin     fp32 [V, head_dim / 2]: of each pair of equal columns, one
@@ -20,15 +20,15 @@ import sys
 import types
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 from diffusers import CogVideoXPipeline, CogVideoXTransformer3DModel  # noqa: E402
 from diffusers.models.embeddings import CogVideoXPatchEmbed  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-import cogvideox_dump as dumping  # noqa: E402
-import cogvideox_models as models  # noqa: E402
+import dump as dumping  # noqa: E402
+import models  # noqa: E402
 
 FIVE_B = dict(sample_height=60, sample_width=90, patch_size=2, patch_size_t=None, attention_head_dim=64)
 ONE_FIVE = dict(sample_height=300, sample_width=300, patch_size=2, patch_size_t=2, attention_head_dim=64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every stage of a CogVideoX pipeline, as tensors by name (see cogvideox.py for the names)."""
+"""Every stage of a CogVideoX pipeline, as tensors by name (see fixtures.py for the names)."""
 
 import contextlib
 import copy

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What diffusers would give with one thing wrong: the parity tests must tell every such mutant from the truth.
 
-usage: cogvideox_mutants.py FIXTURES_DIR [NAME...]     (FIXTURES_DIR as cogvideox.py made it)
+usage: mutants.py FIXTURES_DIR [NAME...]     (FIXTURES_DIR as fixtures.py made it)
 
 Writes FIXTURES_DIR/<name>/mutants.safetensors: "<mutant>|<stage>", where <stage> is the key of dump.safetensors that the
 mutant would change. No key repeats, and every mutant differs from the dump.
@@ -14,24 +14,24 @@ import time
 
 os.environ.setdefault("TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
 import json  # noqa: E402
 
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-import cogvideox as oracle  # noqa: E402
-import cogvideox_dump as dumping  # noqa: E402
-import cogvideox_models as models  # noqa: E402
-import cogvideox_wrong.sampling  # noqa: E402, F401
-import cogvideox_wrong.text  # noqa: E402, F401
-import cogvideox_wrong.transformer  # noqa: E402, F401
-import cogvideox_wrong.vae  # noqa: E402, F401
-from cogvideox_wrong import MUTANTS, patched  # noqa: E402
+import dump as dumping  # noqa: E402
+import fixtures as oracle  # noqa: E402
+import models  # noqa: E402
+import wrong.sampling  # noqa: E402, F401
+import wrong.text  # noqa: E402, F401
+import wrong.transformer  # noqa: E402, F401
+import wrong.vae  # noqa: E402, F401
+from wrong import MUTANTS, patched  # noqa: E402
 
 PARTS = ("__init__", "sampling", "text", "transformer", "vae")
-SCRIPTS = oracle.SCRIPTS + ("cogvideox_mutants.py",) + tuple(f"cogvideox_wrong/{part}.py" for part in PARTS)
+SCRIPTS = oracle.SCRIPTS + ("mutants.py",) + tuple(f"wrong/{part}.py" for part in PARTS)
 
 VISIBLE = 4e-6  # the tightest bound of the parity tests, twice
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attention/device/pack.cuh"
-#include "pipelines/core/modulate_kernel.h"
+#include "pipelines/core/modulate/kernel.h"
 
 namespace sagelab::kernel {
 namespace {

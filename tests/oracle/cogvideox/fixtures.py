@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tiny genuine CogVideoX folders with every stage dumped, made by diffusers itself.
 
-usage: cogvideox.py OUT_DIR [NAME...]
+usage: fixtures.py OUT_DIR [NAME...]
 
   OUT_DIR/<name>/model/            what CogVideoXPipeline.save_pretrained writes (2b: spiece.model, as released, and fp16 files
                                    besides; 5b: shards)
@@ -32,15 +32,15 @@ import time
 os.environ.setdefault("TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.append(str(HERE.parent))
 
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-import cogvideox_dump as dumping  # noqa: E402
-import cogvideox_models as models  # noqa: E402
+import dump as dumping  # noqa: E402
+import models  # noqa: E402
 
-SCRIPTS = ("cogvideox.py", "cogvideox_models.py", "cogvideox_dump.py", "text_tokenizers.py", "corpus.py")
+SCRIPTS = ("fixtures.py", "models.py", "dump.py", "../text_tokenizers.py", "../corpus.py")
 PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "sentencepiece", "safetensors")
 
 

@@ -7,8 +7,8 @@ import types
 
 import torch
 
-import cogvideox_dump as dumping
-from cogvideox_wrong import family, mutant
+import dump as dumping
+from wrong import family, mutant
 
 DDIM, DPM = "ddim.guided.final", "dpm.guided.final"
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far diffusers itself is from its fp32 results when it runs in half precision on a GPU.
 
-usage: cogvideox_gpu.py FIXTURES_DIR OUT_JSON [--dtype bf16|fp16] [--device cuda] [NAME...]
-       (FIXTURES_DIR as cogvideox.py made it; needs torch, transformers, safetensors and diffusers, no tokenizer)
+usage: gpu.py FIXTURES_DIR OUT_JSON [--dtype bf16|fp16] [--device cuda] [NAME...]
+       (FIXTURES_DIR as fixtures.py made it; needs torch, transformers, safetensors and diffusers, no tokenizer)
 
 Every stage starts from the fp32 input in dump.safetensors, rounded to the dtype, and is compared with the fp32 result there:
 ||half - fp32|| / ||fp32||. The loop starts from the dumped noise, rounded: noise drawn in bf16 would be other noise.

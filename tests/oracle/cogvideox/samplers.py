@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latents of every step of diffusers' two CogVideoX schedulers on seeded random predictions.
 
-cogvideox_samplers.py OUT_DIR writes cases.json (a list of {name, config, steps, dtype, shape, predictions}, for
+samplers.py OUT_DIR writes cases.json (a list of {name, config, steps, dtype, shape, predictions}, for
 mutants also mutant) and samplers.safetensors: predictions [64, shape] of each shape, <name> [steps, ...] latents after each step, timesteps of every
 possible step count. A mutant is the same case run through a scheduler with one fault.
 """

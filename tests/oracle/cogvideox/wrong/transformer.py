@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cogvideox_wrong import family, mutant, rows
+from wrong import family, mutant, rows
 
 FORWARD = "forward.output"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/core/modulate.h"
+#include "pipelines/core/modulate/modulate.h"
 
 #include <ATen/ATen.h>
 
 #ifdef SAGELAB_CUDA
-#include "pipelines/core/modulate_cuda.h"
+#include "pipelines/core/modulate/cuda.h"
 #endif
 
 namespace sagelab {

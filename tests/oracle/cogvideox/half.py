@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far diffusers' own half-precision forwards are from its fp32 ones, on the fixtures of cogvideox.py.
+"""How far diffusers' own half-precision forwards are from its fp32 ones, on the fixtures of fixtures.py.
 
-usage: cogvideox_half.py FIXTURES OUT_DIR
+usage: half.py FIXTURES OUT_DIR
 
   OUT_DIR/<name>.safetensors   bf16.cpu, fp16.cpu and, where there is a GPU, bf16.cuda, fp16.cuda: the output of the call
                                forward.* of the fixture, [2, T, C, h, w]
