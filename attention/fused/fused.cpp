@@ -7,71 +7,30 @@
 #include <c10/cuda/CUDAStream.h>
 #include <fmt/format.h>
 
-#include <vector>
-
 #include "attention/dtype.h"
 #include "attention/fused/gather.h"
+#include "attention/fused/rows.h"
 
 namespace sagelab::attention {
 namespace {
-
-// Every row starts on the 16 bytes that one load takes.
-bool aligned(const at::Tensor& x) {
-  if (x.numel() == 0) return true;
-  bool ok = reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 && (x.size(3) == 1 || x.stride(3) == 1);
-  for (int d = 0; d < 3; ++d) ok = ok && (x.size(d) == 1 || x.stride(d) * x.element_size() % 16 == 0);
-  return ok;
-}
-
-kernel::NormKind kind_of(Norm::Kind kind) {
-  switch (kind) {
-    case Norm::Kind::None:
-      return kernel::NormKind::None;
-    case Norm::Kind::Rms:
-      return kernel::NormKind::Rms;
-    case Norm::Kind::Layer:
-      return kernel::NormKind::Layer;
-  }
-  TORCH_CHECK(false, "unknown norm kind");
-}
-
-// Small fp32 operands of one launch; they stay alive until the stream has used them, as the caching allocator
-// reuses memory in stream order.
-struct Floats {
-  std::vector<at::Tensor> kept;
-  const float* operator()(const at::Tensor& x, const at::Device& device) {
-    if (!x.defined()) return nullptr;
-    kept.push_back(x.to(device, at::kFloat).contiguous());
-    return kept.back().const_data_ptr<float>();
-  }
-};
 
 // Where the rows of a stream go: rows [offset, offset + S) of all [B, total, H, D]; undefined: not copied.
 kernel::Stream stream_of(const at::Tensor& in, const at::Tensor& all, int64_t offset, const Norm& norm,
                          bool rotate, Floats& floats) {
   kernel::Stream s;
   if (!in.defined() || !all.defined()) return s;
-  s.in = in.const_data_ptr();
+  s.in = rows_of(in, norm, rotate, floats);
   s.out = static_cast<char*>(all.data_ptr()) + offset * all.stride(1) * all.element_size();
-  s.in_batch = in.stride(0), s.in_token = in.stride(1), s.in_head = in.stride(2);
   s.out_batch = all.stride(0), s.out_token = all.stride(1);
-  s.heads = int(in.size(2));
-  s.norm = kind_of(norm.kind);
-  s.weight = floats(norm.weight, in.device()), s.bias = floats(norm.bias, in.device());
-  s.eps = float(norm.eps);
-  s.rotate = rotate;
   return s;
 }
 
 void launch(const Segment& segment, const Gathered& all, int64_t q_offset, int64_t k_offset) {
   Floats floats;
-  const at::Device device = segment.k.device();
   const Rope& rope = segment.rope;
   kernel::GatherParams p;
   p.batch = int(segment.k.size(0)), p.tokens = segment.k.size(1), p.head_dim = int(segment.k.size(3));
-  p.cos = floats(rope.cos, device), p.sin = floats(rope.sin, device);
-  p.positions = floats(rope.positions, device), p.frequencies = floats(rope.frequencies, device);
-  p.frequency_heads = rope.frequencies.defined() ? int(rope.frequencies.size(1)) : 0;
+  p.rotation = rotation_of(rope, segment.k.device(), floats);
   p.streams[0] = stream_of(segment.q, all.q, q_offset, segment.q_norm, !rope.empty(), floats);
   p.streams[1] = stream_of(segment.k, all.k, k_offset, segment.k_norm, !rope.empty(), floats);
   p.streams[2] = stream_of(segment.v, all.v, k_offset, {}, false, floats);
@@ -95,7 +54,7 @@ std::string fused_gather_unsupported(const JointCall& call) {
     if (frequencies.defined() && s.q.defined() && s.q.size(2) != s.k.size(2)) {
       return "the fused gather takes per-head frequencies only where q and k have the same heads";
     }
-    if (!aligned(s.k) || !aligned(s.v) || (s.q.defined() && !aligned(s.q))) {
+    if (!rows_aligned(s.k) || !rows_aligned(s.v) || (s.q.defined() && !rows_aligned(s.q))) {
       return "the fused gather takes rows that start on 16 bytes";
     }
   }

@@ -35,9 +35,11 @@ TEST_F(FullSize, TransformerMatchesDiffusers) {
   std::map<std::string, at::Tensor> stages;
   const auto backend = attention::make_backend("sdpa");
   attention::Recorder recorder;
-  const auto observe = [&](const std::string& name, const at::Tensor& value) { stages[name] = value.clone(); };
-  const at::Tensor output = transformer(dump_["forward.latents"], dump_["forward.text"], dump_["forward.t"], {},
-                                        {*backend, recorder, {}, {}, observe});
+  const auto observe = [&](const std::string& name, const at::Tensor& value) {
+    stages[name] = value.clone();
+  };
+  const at::Tensor output = transformer(dump_["forward.latents"], dump_["forward.text"], dump_["forward.t"],
+                                        {}, {*backend, recorder, {}, {}, observe});
   for (const char* name : {"block.0", "block.14", "block.29"}) {
     EXPECT_TRUE(matches(stages[name], dump_, std::string("forward.") + name, 2e-6));
   }

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// One row of q, k or v, loaded, normed and rotated in fp32 by kLanes neighbouring threads of 8 elements each.
+#pragma once
+
+#include "attention/device/pack.cuh"
+#include "attention/device/row.h"
+
+namespace sagelab::kernel {
+
+struct RowAt {
+  int64_t batch, token;
+  int head;
+};
+
+// Sum over the kLanes neighbouring threads that share a row.
+template <int kLanes>
+__device__ float row_sum(float x) {
+#pragma unroll
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  return x;
+}
+
+template <int kLanes>
+__device__ void normalise(float (&x)[kVector], const Rows& rows, int column, int head_dim, bool active) {
+  float mean = 0;
+  if (rows.norm == NormKind::Layer) {
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) sum += x[i];
+    mean = row_sum<kLanes>(active ? sum : 0.f) / head_dim;
+  }
+  float square = 0;
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) square += (x[i] - mean) * (x[i] - mean);
+  const float inverse = rsqrtf(row_sum<kLanes>(active ? square : 0.f) / head_dim + rows.eps);
+  if (!active) return;
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) {
+    x[i] = (x[i] - mean) * inverse;
+    if (rows.weight) x[i] *= rows.weight[column + i];
+    if (rows.bias) x[i] += rows.bias[column + i];
+  }
+}
+
+__device__ inline void rotate(float (&x)[kVector], const Rotation& r, const RowAt& at, int column,
+                              int head_dim) {
+  const int half = head_dim / 2, pair = column / 2;
+  float c[kVector / 2], s[kVector / 2];
+  if (r.cos) {
+    const int64_t first = at.token * half + pair;
+    *reinterpret_cast<float4*>(c) = *reinterpret_cast<const float4*>(r.cos + first);
+    *reinterpret_cast<float4*>(s) = *reinterpret_cast<const float4*>(r.sin + first);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kVector / 2; ++i) {
+      float angle = 0;
+#pragma unroll
+      for (int axis = 0; axis < 3; ++axis) {
+        const int64_t of = (int64_t(axis) * r.frequency_heads + at.head) * half + pair + i;
+        angle += r.positions[at.token * 3 + axis] * r.frequencies[of];
+      }
+      sincosf(angle, &s[i], &c[i]);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kVector / 2; ++i) {
+    const float even = x[2 * i], odd = x[2 * i + 1];
+    x[2 * i] = even * c[i] - odd * s[i];
+    x[2 * i + 1] = odd * c[i] + even * s[i];
+  }
+}
+
+// Elements [column, column + 8) of a row. Whole warps call: threads that are not active only lend their lanes
+// and get zeros.
+template <class T, int kLanes>
+__device__ void load_row(float (&x)[kVector], const Rows& rows, const Rotation& rotation, const RowAt& at,
+                         int column, int head_dim, bool active) {
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) x[i] = 0;
+  if (active) {
+    const Pack<T> in =
+        load_pack<T>(rows.data, at.batch * rows.batch + at.token * rows.token + at.head * rows.head + column);
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) x[i] = in[i];
+  }
+  if (rows.norm != NormKind::None) normalise<kLanes>(x, rows, column, head_dim, active);
+  if (active && rows.rotate) rotate(x, rotation, at, column, head_dim);
+}
+
+}  // namespace sagelab::kernel

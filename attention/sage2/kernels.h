@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the CUDA kernels of sage2 need to know, as plain data: their translation units see no tensor.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "attention/device/row.h"
+#include "attention/sage2/layout.h"
+
+namespace sagelab::attention::sage2 {
+
+constexpr int kMaxSegments = 4;
+
+// The quantized operands (layout.h), in device memory.
+struct Operands {
+  void* q = nullptr;
+  void* k = nullptr;
+  void* v = nullptr;
+  float* q_scale = nullptr;
+  float* k_scale = nullptr;
+  float* v_scale = nullptr;
+  float* k_mean = nullptr;  // [B, Hkv, D]: subtracted from K; null where nothing is
+  float* v_mean = nullptr;  // [B, Hkv, D]: subtracted from V, added to the result; null likewise
+  float* q_mean = nullptr;  // [B, H, q_tiles, D]: subtracted from Q; null likewise
+  float* delta = nullptr;   // [B, H, q_tiles, kv_tiles * kv_rows]: q_mean times smoothed K; null likewise
+  float* q_shift =
+      nullptr;  // [B, H, Sq]: the product of a query and k_mean, for the LSE; null where it is not asked for
+  uint8_t* q_odd = nullptr;   // [B, H, q_tiles]: whether a tile holds a value that is not finite
+  uint8_t* kv_odd = nullptr;  // [B, Hkv, kv_tiles]: likewise, of K or V
+};
+
+// Where the rows of the result go. Strides in elements, D contiguous.
+struct Destination {
+  void* out = nullptr;  // bf16 or fp16
+  int64_t batch = 0, token = 0, head = 0;
+  int64_t begin = 0, end = 0;  // query rows, over all segments
+};
+
+struct AttentionParams {
+  Operands x;
+  Destination to[kMaxSegments];
+  int segments = 0;
+  float* lse = nullptr;  // [B, H, Sq], natural logarithm, or null
+  int64_t q_len = 0, kv_len = 0;
+  int batch = 0, heads = 0, kv_heads = 0;
+  int head_dim = 0;     // the caller's; the tiles are padded to 64 or 128
+  float scale = 0;      // multiplies q k^T
+  bool causal = false;  // query i sees keys up to i + kv_len - q_len
+  sagelab::kernel::Scalar scalar = sagelab::kernel::Scalar::BFloat16;  // of out
+  Settings settings;
+};
+
+// q, k and v of one segment as they come, with the norm and rotation that they get on the way.
+struct SourceSegment {
+  sagelab::kernel::Rows q, k, v;  // q.data null: no queries
+  sagelab::kernel::Rotation rotation;
+  int64_t q_begin = 0, kv_begin = 0, tokens = 0;
+};
+
+struct PrologueParams {
+  SourceSegment segment[kMaxSegments];
+  int segments = 0;
+  Operands x;
+  float* partial = nullptr;  // scratch of partial_floats() floats
+  AttentionParams shape;     // lengths, heads, settings
+};
+
+// Scratch that the prologue wants for its means and maxima.
+int64_t partial_floats(const AttentionParams& shape);
+// Fills the operands. Every byte of every tile is written.
+cudaError_t launch_prologue(const PrologueParams& params, cudaStream_t stream);
+// Attention on the operands. mma: by mma.sync (sm80, sm89); wgmma: Hopper.
+cudaError_t launch_mma(const AttentionParams& params, cudaStream_t stream);
+cudaError_t launch_wgmma(const AttentionParams& params, cudaStream_t stream);
+// Computes anew, in fp32 from the sources, the rows that quantization cannot represent: of queries that are
+// not finite, and all rows of heads with such keys or values. Costs a look at the flags where there are none.
+cudaError_t launch_repair(const PrologueParams& params, cudaStream_t stream);
+
+}  // namespace sagelab::attention::sage2
