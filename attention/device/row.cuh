@@ -12,11 +12,13 @@ struct RowAt {
   int head;
 };
 
-// Sum over the kLanes neighbouring threads that share a row.
+// Sum over the kLanes neighbouring threads that share a row. Rows of one warp may take different ways here.
 template <int kLanes>
 __device__ float row_sum(float x) {
+  const unsigned first = threadIdx.x % 32 / kLanes * kLanes;
+  const unsigned mask = (0xffffffffu >> (32 - kLanes)) << first;
 #pragma unroll
-  for (int offset = kLanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(mask, x, offset);
   return x;
 }
 
@@ -70,8 +72,8 @@ __device__ inline void rotate(float (&x)[kVector], const Rotation& r, const RowA
   }
 }
 
-// Elements [column, column + 8) of a row. Whole warps call: threads that are not active only lend their lanes
-// and get zeros.
+// Elements [column, column + 8) of a row. All kLanes threads of a row call: those that are not active only lend their
+// lanes and get zeros.
 template <class T, int kLanes>
 __device__ void load_row(float (&x)[kVector], const Rows& rows, const Rotation& rotation, const RowAt& at,
                          int column, int head_dim, bool active) {

@@ -52,16 +52,16 @@ struct AttentionParams {
   Settings settings;
 };
 
-// q, k and v of one segment as they come, with the norm and rotation that they get on the way.
-struct SourceSegment {
-  sagelab::kernel::Rows q, k, v;  // q.data null: no queries
+// A run of tokens as they come, with the norm and rotation that they get on the way. Runs of no tokens are left out.
+struct Run {
+  sagelab::kernel::Rows rows;
   sagelab::kernel::Rotation rotation;
-  int64_t q_begin = 0, kv_begin = 0, tokens = 0;
+  int64_t begin = 0;  // its first token among those of all runs
 };
 
 struct PrologueParams {
-  SourceSegment segment[kMaxSegments];
-  int segments = 0;
+  Run q[kMaxSegments], k[kMaxSegments], v[kMaxSegments];  // by ascending begin
+  int q_runs = 0, kv_runs = 0;
   Operands x;
   float* partial = nullptr;  // scratch of partial_floats() floats
   AttentionParams shape;     // lengths, heads, settings
