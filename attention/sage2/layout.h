@@ -69,4 +69,14 @@ SAGELAB_HOST_DEVICE constexpr int fp8_key(int position) {
   return position - within + (within % 4 / 2) * 8 + within / 4 * 2 + within % 2;
 }
 
+// The token of block `block` (kSampleStride tokens each) of a segment that Mean::Sampled looks at. A fixed
+// stride would see one column of an image only, and its rotation with it: so the place within a block jumps.
+SAGELAB_HOST_DEVICE constexpr int64_t sample_token(int64_t block, int segment, int64_t tokens) {
+  uint32_t x = uint32_t(block) * 0x9e3779b1u ^ uint32_t(segment) * 0x85ebca77u;
+  x = (x ^ x >> 16) * 0x7feb352du;
+  x = (x ^ x >> 15) * 0x846ca68bu;
+  const int64_t token = block * kSampleStride + int64_t((x ^ x >> 16) % kSampleStride);
+  return token < tokens ? token : tokens - 1;
+}
+
 }  // namespace sagelab::attention::sage2

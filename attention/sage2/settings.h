@@ -46,7 +46,8 @@ struct Settings {
 Settings read_settings(Arguments& arguments, Arch native);
 // The canonical spec: "sage2", or with the keys that differ from the defaults of this arch:
 // "sage2(arch=sm80,qk=int4)".
-std::string to_string(const Settings& settings);
+// name_arch: also where it is what a plain spec means on Hopper and on the CPU.
+std::string to_string(const Settings& settings, bool name_arch = false);
 
 }  // namespace sage2
 }  // namespace sagelab::attention
