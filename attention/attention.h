@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -68,6 +69,9 @@ class Backend {
   // Norm, RoPE, gather and attention over all segments, into each segment's out. The default (joint.cpp)
   // prepares q, k, v in one pass and calls run.
   virtual void run_joint(const JointCall& call, Recorder& recorder) const;
+  // For benches: makes the operands of the attention kernel ready, and returns what runs it alone on them, as
+  // often as it is called, on the current stream. Empty where run() has no such step before its kernel.
+  virtual std::function<void()> prepared(const Call&) const { return {}; }
 };
 
 using BackendPtr = std::shared_ptr<const Backend>;

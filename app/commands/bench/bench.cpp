@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "app/commands/bench_model.h"
+#include "app/commands/bench/model.h"
 #include "app/commands/commands.h"
 #include "app/failure.h"
 #include "app/media/file.h"

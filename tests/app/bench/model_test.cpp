@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/commands/bench_model.h"
+#include "app/commands/bench/model.h"
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/commands/bench_model.h"
+#include "app/commands/bench/model.h"
 
 #include <ATen/ATen.h>
-#include <ATen/DeviceAccelerator.h>
-#include <c10/core/Event.h>
 #include <c10/core/InferenceMode.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
+#include "app/commands/bench/timing.h"
 #include "attention/error.h"
 #include "attention/registry.h"
 #include "pipelines/footprint.h"
@@ -22,34 +19,6 @@ namespace {
 
 constexpr double kStdLow = 1e-2, kStdHigh = 1e2;
 constexpr int64_t kMatmulCuda = 8192, kMatmulCpu = 1024;
-
-void wait_for(const at::Device& device) {
-  if (!device.is_cpu()) at::accelerator::synchronizeDevice(std::max<c10::DeviceIndex>(device.index(), 0));
-}
-
-// Seconds of body on the device: events on CUDA, a clock on the CPU.
-double seconds_of(const at::Device& device, const std::function<void()>& body) {
-  if (device.is_cpu()) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  }
-  const c10::impl::VirtualGuardImpl guard(device.type());
-  c10::Event begin(device.type(), c10::EventFlag::BACKEND_DEFAULT),
-      end(device.type(), c10::EventFlag::BACKEND_DEFAULT);
-  const auto stream = guard.getStream(device);
-  begin.record(stream);
-  body();
-  end.record(stream);
-  end.synchronize();
-  return begin.elapsedTime(end) * 1e-3;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const auto n = values.size();
-  return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
 
 class Bench {
  public:

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Time on a device: its own events on CUDA, a clock on the CPU.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <functional>
+#include <vector>
+
+namespace sagelab {
+
+// Starts body on the device's current stream and does not wait for it. The function returned waits and gives
+// its seconds.
+std::function<double()> start_timed(const at::Device& device, const std::function<void()>& body);
+// The same, waited for.
+double seconds_of(const at::Device& device, const std::function<void()>& body);
+void wait_for(const at::Device& device);
+
+double median(std::vector<double> values);  // of one value or more
+
+}  // namespace sagelab
