@@ -52,19 +52,27 @@ std::string causal_reason(const Problem& p) {
                      p.q_len, p.kv_len);
 }
 
+std::string device_reason(const Problem& p) {
+  return p.device.is_cpu() || compute_capability(p.device) != 0
+             ? ""
+             : fmt::format("there is no device {}", p.device.str());
+}
+
 std::string capability_reason(const Problem& p, int lowest) {
   const int capability = compute_capability(p.device);
-  if (capability == 0) return fmt::format("there is no device {}", p.device.str());
+  if (capability == 0) return device_reason(p);
   if (capability >= lowest && capability <= 121) return {};
   return fmt::format("compute capability {}.{} is outside {}.{} to 12.1", capability / 10, capability % 10,
                      lowest / 10, lowest % 10);
 }
 
-std::string head_dim_reason(const Problem& p, int64_t multiple, int64_t most) {
-  if (p.head_dim % multiple == 0 && p.head_dim <= most) return {};
-  const std::string wanted =
-      most == std::numeric_limits<int64_t>::max() ? "" : fmt::format(" up to {}", most);
-  return fmt::format("head dimension {} is not a multiple of {}{}", p.head_dim, multiple, wanted);
+std::string multiple_reason(const Problem& p, int64_t multiple) {
+  if (p.head_dim % multiple == 0) return {};
+  return fmt::format("head dimension {} is not a multiple of {}", p.head_dim, multiple);
+}
+
+std::string most_reason(const Problem& p, int64_t most) {
+  return p.head_dim <= most ? "" : fmt::format("head dimension {} is above {}", p.head_dim, most);
 }
 
 std::string first_of(std::initializer_list<std::string> reasons) {
@@ -78,28 +86,51 @@ std::string half_reason(const Problem& p) {
   return is_half(p.dtype) ? "" : fmt::format("on CUDA it takes bf16 and fp16, not {}", dtype_name(p.dtype));
 }
 
+// The reasons on CUDA are those of LibTorch 2.11's sdp_utils.cpp: where it would take another kernel.
 std::string flash_reason(const Problem& p) {
   if (!p.device.is_cuda()) return causal_reason(p);
-  return first_of({half_reason(p), head_dim_reason(p, 8, 256), causal_reason(p), capability_reason(p, 80)});
+  return first_of({half_reason(p), most_reason(p, 256), causal_reason(p), capability_reason(p, 80)});
+}
+
+long cudnn_version() {
+  return at::globalContext().hasCuDNN() ? at::detail::getCUDAHooks().versionRuntimeCuDNN() : 0;
+}
+
+bool deterministic_only() {
+  const at::Context& context = at::globalContext();
+  return context.deterministicAlgorithms() && !context.deterministicAlgorithmsWarnOnly();
 }
 
 std::string cudnn_reason(const Problem& p) {
   if (!p.device.is_cuda()) return fmt::format("it needs a CUDA device, not {}", p.device.str());
-  const bool present =
-      at::globalContext().hasCuDNN() && at::detail::getCUDAHooks().versionRuntimeCuDNN() >= 90000;
-  // Refused by scaled_dot_product_attention too.
   const bool one_key = p.kv_len == 1 && !is_empty(p);
-  return first_of({present ? "" : "this LibTorch has no cuDNN 9", half_reason(p), head_dim_reason(p, 8, 128),
-                   causal_reason(p), one_key ? "it does not take a single key" : "",
-                   capability_reason(p, 80)});
+  const bool large_heads = cudnn_version() >= 91000 && compute_capability(p.device) == 90;
+  return first_of({deterministic_only()
+                       ? "LibTorch is set to deterministic algorithms, and does not count it as one"
+                       : "",
+                   cudnn_version() >= 90000 ? "" : "this LibTorch has no cuDNN 9", half_reason(p),
+                   multiple_reason(p, 8), most_reason(p, large_heads ? 256 : 128), causal_reason(p),
+                   one_key ? "it does not take a single key" : "", capability_reason(p, 80)});
+}
+
+// Elements that a matrix product of the memory-efficient kernel loads at once.
+int64_t efficient_alignment(const Problem& p) {
+  const int capability = compute_capability(p.device);
+  const bool modern = capability == 0 || capability >= 80;  // no device: its absence is the better reason
+  if (is_half(p.dtype)) return modern || capability >= 70 ? 8 : 1;
+  return modern ? 4 : 1;
 }
 
 std::string efficient_reason(const Problem& p) {
   if (!p.device.is_cuda()) return fmt::format("it needs a CUDA device, not {}", p.device.str());
   const bool known = is_half(p.dtype) || p.dtype == at::kFloat;
-  return first_of({known ? "" : fmt::format("it takes fp32, bf16 and fp16, not {}", dtype_name(p.dtype)),
-                   head_dim_reason(p, is_half(p.dtype) ? 8 : 4, std::numeric_limits<int64_t>::max()),
-                   causal_reason(p), capability_reason(p, p.dtype == at::kBFloat16 ? 80 : 50)});
+  const bool grouped = p.heads != p.kv_heads;
+  return first_of(
+      {known ? "" : fmt::format("it takes fp32, bf16 and fp16, not {}", dtype_name(p.dtype)),
+       grouped ? fmt::format("it takes as many heads of k and v as of q, not {} for {}", p.kv_heads, p.heads)
+               : "",
+       multiple_reason(p, efficient_alignment(p)), causal_reason(p),
+       capability_reason(p, p.dtype == at::kBFloat16 ? 80 : 50)});
 }
 
 std::string reason_of(Kernel kernel, const Problem& p) {
@@ -117,7 +148,7 @@ std::string reason_of(Kernel kernel, const Problem& p) {
       return efficient_reason(p);
     case Kernel::Auto:  // math takes whatever is left
     case Kernel::Math:
-      return p.device.is_cuda() ? capability_reason(p, 50) : "";
+      return device_reason(p);
   }
   TORCH_CHECK(false, "no such kernel: ", static_cast<int>(kernel));
 }
@@ -138,28 +169,34 @@ at::Tensor loadable(const at::Tensor& x) {
   return fits ? x : x.contiguous();
 }
 
-Heads heads_of(const Call& call, bool repeat_kv) {
-  const int64_t group = call.q.size(2) / call.k.size(2);
-  const auto kv = [&](const at::Tensor& x) {
-    return loadable(repeat_kv && group > 1 ? x.repeat_interleave(group, 2) : x).transpose(1, 2);
+Heads heads_of(const Call& call) {
+  const auto heads = [](const at::Tensor& x) { return loadable(x).transpose(1, 2); };
+  return {heads(call.q), heads(call.k), heads(call.v)};
+}
+
+// The kernel takes head dimensions that are multiples of 8: zeros change no score, and give columns of zeros.
+Output run_flash_on_cuda(const Call& call) {
+  const int64_t dim = call.q.size(3), extra = (8 - dim % 8) % 8;
+  const auto padded = [&](const at::Tensor& x) {
+    return extra == 0 ? x : at::constant_pad_nd(x, {0, extra});
   };
-  return {loadable(call.q).transpose(1, 2), kv(call.k), kv(call.v)};
+  Call wide = call;
+  wide.q = padded(call.q), wide.k = padded(call.k), wide.v = padded(call.v);
+  const Heads h = heads_of(wide);
+  auto r = at::_scaled_dot_product_flash_attention(h.q, h.k, h.v, 0.0, call.causal, false, call.scale);
+  return {std::get<0>(r).transpose(1, 2).narrow(3, 0, dim), std::get<1>(r)};
 }
 
 Output run_flash(const Call& call) {
-  if (call.q.is_cuda()) {
-    const Heads h = heads_of(call, false);
-    auto r = at::_scaled_dot_product_flash_attention(h.q, h.k, h.v, 0.0, call.causal, false, call.scale);
-    return {std::get<0>(r).transpose(1, 2), std::get<1>(r)};
-  }
-  const Heads h = heads_of(call, true);
+  if (call.q.is_cuda()) return run_flash_on_cuda(call);
+  const Heads h = heads_of(call);
   auto [out, lse] =
       at::_scaled_dot_product_flash_attention_for_cpu(h.q, h.k, h.v, 0.0, call.causal, {}, call.scale);
   return {out.transpose(1, 2), lse};
 }
 
 Output run_cudnn(const Call& call) {
-  const Heads h = heads_of(call, false);
+  const Heads h = heads_of(call);
   auto r = at::_scaled_dot_product_cudnn_attention(h.q, h.k, h.v, {}, call.want_lse, 0.0, call.causal, false,
                                                    call.scale);
   const at::Tensor& lse = std::get<1>(r);
@@ -167,7 +204,7 @@ Output run_cudnn(const Call& call) {
 }
 
 Output run_efficient(const Call& call) {
-  const Heads h = heads_of(call, true);
+  const Heads h = heads_of(call);
   auto r = at::_scaled_dot_product_efficient_attention(h.q, h.k, h.v, {}, call.want_lse, 0.0, call.causal,
                                                        call.scale);
   // The kernel pads its rows to a multiple of 32.
@@ -176,7 +213,7 @@ Output run_efficient(const Call& call) {
 }
 
 Output run_math(const Call& call) {
-  const Heads h = heads_of(call, false);
+  const Heads h = heads_of(call);
   const int64_t q_len = call.q.size(1), kv_len = call.k.size(1);
   std::optional<at::Tensor> mask;
   if (call.causal) {
@@ -216,8 +253,9 @@ Output run_kernel(Kernel kernel, const Call& call) {
 }  // namespace
 
 Kernel choose_sdpa(const Problem& problem) {
-  const int generation = compute_capability(problem.device) / 10;
-  const bool cudnn_first = generation == 9 || generation == 10;
+  const int capability = compute_capability(problem.device);
+  const bool cudnn_first =
+      (capability == 90 || capability == 100 || capability == 103) && cudnn_version() > 91500;
   for (const Kernel k : {Kernel::Cudnn, Kernel::Flash, Kernel::Efficient, Kernel::Math}) {
     if (k == Kernel::Cudnn && !cudnn_first) continue;
     if (reason_of(k, problem).empty()) return k;

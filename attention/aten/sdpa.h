@@ -22,8 +22,8 @@ class Sdpa final : public Backend {
   Kernel kernel_;
 };
 
-// The first kernel that can, in this order: on CUDA cudnn (compute capability 9 and 10 only), flash,
-// efficient, math; elsewhere flash, math. Auto where none can.
+// The first kernel that can, in LibTorch's order: on CUDA cudnn (compute capability 9.0, 10.0 and 10.3 with
+// cuDNN above 9.15 only), flash, efficient, math; elsewhere flash, math. Auto where none can.
 Sdpa::Kernel choose_sdpa(const Problem& problem);
 
 BackendPtr make_sdpa(Arguments& arguments);

@@ -51,13 +51,9 @@ TEST(Sdpa, OnCudaByShape) {
   EXPECT_EQ(reason("sdpa(flash)", p), "on CUDA it takes bf16 and fp16, not fp32");
   p = problem(cuda, at::kBFloat16);
   p.head_dim = 260;
-  EXPECT_EQ(reason("sdpa(flash)", p), "head dimension 260 is not a multiple of 8 up to 256");
+  EXPECT_EQ(reason("sdpa(flash)", p), "head dimension 260 is above 256");
   p.head_dim = 20;
-  EXPECT_EQ(reason("sdpa(flash)", p), "head dimension 20 is not a multiple of 8 up to 256");
   EXPECT_EQ(reason("sdpa(efficient)", p), "head dimension 20 is not a multiple of 8");
-  p = problem(cuda, at::kFloat);
-  p.head_dim = 18;
-  EXPECT_EQ(reason("sdpa(efficient)", p), "head dimension 18 is not a multiple of 4");
   p = problem(cuda, at::kDouble);
   EXPECT_EQ(reason("sdpa(efficient)", p), "it takes fp32, bf16 and fp16, not fp64");
   p = problem(cuda, at::kHalf);
@@ -67,6 +63,28 @@ TEST(Sdpa, OnCudaByShape) {
     EXPECT_EQ(reason(spec, p),
               "a causal mask over 7 queries and 100 keys: this kernel takes equal lengths only");
   }
+}
+
+// LibTorch would take another kernel without a word.
+TEST(Sdpa, EfficientTakesNoGroupsOfHeads) {
+  Problem p = problem(at::Device(at::kCUDA, 0), at::kBFloat16);
+  p.kv_heads = 2;
+  EXPECT_EQ(reason("sdpa(efficient)", p), "it takes as many heads of k and v as of q, not 2 for 4");
+  for (const char* spec : {"sdpa", "sdpa(flash)", "sdpa(math)"}) {
+    EXPECT_EQ(reason(spec, p), at::hasCUDA() ? "" : "there is no device cuda:0") << spec;
+  }
+}
+
+TEST(Sdpa, CudnnIsNotDeterministicToLibTorch) {
+  at::Context& context = at::globalContext();
+  const Problem p = problem(at::Device(at::kCUDA, 0), at::kBFloat16);
+  const std::string before = reason("sdpa(cudnn)", p);
+  context.setDeterministicAlgorithms(true, false);
+  EXPECT_EQ(reason("sdpa(cudnn)", p),
+            "LibTorch is set to deterministic algorithms, and does not count it as one");
+  context.setDeterministicAlgorithms(true, true);  // it would only warn
+  EXPECT_EQ(reason("sdpa(cudnn)", p), before);
+  context.setDeterministicAlgorithms(false, false);
 }
 
 TEST(Sdpa, WithoutAGpu) {
@@ -82,22 +100,29 @@ TEST(Sdpa, OnThisGpu) {
   if (!at::hasCUDA()) GTEST_SKIP() << "there is no CUDA device";
   const at::Device cuda(at::kCUDA, 0);
   Problem p = problem(cuda, at::kBFloat16);
-  const int generation = compute_capability(cuda) / 10;
-  if (generation < 8) GTEST_SKIP() << "compute capability below 8.0";
+  const int capability = compute_capability(cuda);
+  if (capability < 80) GTEST_SKIP() << "compute capability below 8.0";
   for (const char* spec : {"sdpa", "sdpa(flash)", "sdpa(cudnn)", "sdpa(efficient)", "sdpa(math)"}) {
     EXPECT_EQ(reason(spec, p), "") << spec;
   }
-  const bool hopper = generation == 9 || generation == 10;
-  EXPECT_EQ(choose_sdpa(p), hopper ? Sdpa::Kernel::Cudnn : Sdpa::Kernel::Flash);
+  const bool cudnn_first = capability == 90 || capability == 100 || capability == 103;
+  EXPECT_EQ(choose_sdpa(p), cudnn_first ? Sdpa::Kernel::Cudnn : Sdpa::Kernel::Flash);
   p.head_dim = 256;
-  EXPECT_EQ(reason("sdpa(cudnn)", p), "head dimension 256 is not a multiple of 8 up to 128");
-  EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Flash);
+  EXPECT_EQ(reason("sdpa(cudnn)", p), capability == 90 ? "" : "head dimension 256 is above 128");
+  EXPECT_EQ(choose_sdpa(p), capability == 90 ? Sdpa::Kernel::Cudnn : Sdpa::Kernel::Flash);
+  p.head_dim = 264;
+  EXPECT_EQ(reason("sdpa(cudnn)", p),
+            fmt::format("head dimension 264 is above {}", capability == 90 ? 256 : 128));
+  p.head_dim = 20;
+  EXPECT_EQ(reason("sdpa(cudnn)", p), "head dimension 20 is not a multiple of 8");
+  EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Flash);  // with its heads padded
   p = problem(cuda, at::kBFloat16);
   p.kv_len = 1;
   EXPECT_EQ(reason("sdpa(cudnn)", p), "it does not take a single key");
   p = problem(cuda, at::kFloat);
   EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Efficient);
   p.head_dim = 18;
+  EXPECT_EQ(reason("sdpa(efficient)", p), "head dimension 18 is not a multiple of 4");
   EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Math);
 }
 
