@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One pass from bf16 or fp16 rows to the tiles of layout.h: norm, RoPE, smoothing, scales, rounding, transposition of V.
+// One pass from bf16 or fp16 rows to the tiles of layout.h: norm, RoPE, smoothing, scales, rounding,
+// transposition of V.
 #include "attention/sage2/prologue/dispatch.cuh"
 #include "attention/sage2/prologue/stages.h"
 
@@ -30,7 +31,8 @@ __device__ inline float amax_of(const float (&x)[kVector]) {
 template <int kLanes>
 __device__ float most_of(float x) {
 #pragma unroll
-  for (int offset = kLanes / 2; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
+  for (int offset = kLanes / 2; offset > 0; offset /= 2)
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
   return x;
 }
 
@@ -45,8 +47,8 @@ __device__ inline bool clear_odd(float (&x)[kVector]) {
 }
 
 // Eight values of a row of Q or K at `column`, as int8 or int4.
-__device__ inline void store_integers(char* tile, int row, int column, const float (&x)[kVector], float inverse, int dim,
-                                      Qk qk) {
+__device__ inline void store_integers(char* tile, int row, int column, const float (&x)[kVector],
+                                      float inverse, int dim, Qk qk) {
   int n[kVector];
 #pragma unroll
   for (int i = 0; i < kVector; ++i) n[i] = __float2int_rn(__fmul_rn(x[i], inverse));
@@ -93,7 +95,8 @@ struct Quantizer {
 
   __device__ void keys() const {
     constexpr int kSteps = kKeys / kAtOnce;
-    const int64_t bh = int64_t(batch) * p.shape.kv_heads + head, at = bh * tiles(p.shape.kv_len, kKeys) + tile;
+    const int64_t bh = int64_t(batch) * p.shape.kv_heads + head,
+                  at = bh * tiles(p.shape.kv_len, kKeys) + tile;
     const From from{p};
     const int row = From::row(), column = From::column();
     float x[kSteps][kVector], amax = 0, mean[kVector] = {};
@@ -118,7 +121,8 @@ struct Quantizer {
     __syncthreads();
     const int group = k_scale_index(row);
 #pragma unroll
-    for (int pair = 0; pair < kAtOnce / 2; pair += kKScalesPerTile) amax = fmaxf(amax, s.row_amax[pair + group]);
+    for (int pair = 0; pair < kAtOnce / 2; pair += kKScalesPerTile)
+      amax = fmaxf(amax, s.row_amax[pair + group]);
     const Step step_ = step_of(amax, range_of(settings().qk));
     if (row < 8 && row % 2 == 0 && column == 0) p.x.k_scale[at * kKScalesPerTile + group] = step_.scale;
     char* out = static_cast<char*>(p.x.k) + at * kKeys * row_bytes(settings().qk, kDim);
@@ -199,7 +203,8 @@ struct Quantizer {
     if (threadIdx.x == 0) p.x.q_odd[at] = uint8_t(s.odd);
   }
 
-  // Four neighbouring positions of a row of fp8 V: the keys that one thread of the warp has in its accumulators.
+  // Four neighbouring positions of a row of fp8 V: the keys that one thread of the warp has in its
+  // accumulators.
   __device__ static unsigned e4m3x4(const float (&x)[4]) {
 #if __CUDA_ARCH__ >= 890
     unsigned short low, high;
@@ -233,7 +238,8 @@ struct Quantizer {
 #pragma unroll
         for (int e = 0; e < 4; ++e) y[e] = __fmul_rn(x[step][e][i], s.inverse[column + i]);
         if (half) {
-          if constexpr (kKeys <= 64) to[group * 8 + c] = halfx2(y[0], y[1]), to[group * 8 + 4 + c] = halfx2(y[2], y[3]);
+          if constexpr (kKeys <= 64)
+            to[group * 8 + c] = halfx2(y[0], y[1]), to[group * 8 + 4 + c] = halfx2(y[2], y[3]);
         } else {
           to[group * 4 + c] = e4m3x4(y);
         }
@@ -264,7 +270,8 @@ struct Quantizer {
   }
 
   __device__ void values() const {
-    const int64_t bh = int64_t(batch) * p.shape.kv_heads + head, at = bh * tiles(p.shape.kv_len, kKeys) + tile;
+    const int64_t bh = int64_t(batch) * p.shape.kv_heads + head,
+                  at = bh * tiles(p.shape.kv_len, kKeys) + tile;
     const From from{p};
     const int c = From::row() % 4, column = From::column();
     float x[kVSteps][4][kVector], amax[kVector] = {}, mean[kVector] = {};
@@ -296,7 +303,8 @@ struct Quantizer {
     for (int i = threadIdx.x; i < kDim * chunks; i += kThreads) {
       const int channel = i / chunks, chunk = i % chunks;
       const unsigned* words = s.v + channel * Staging::kPitch + chunk * 4;
-      *reinterpret_cast<uint4*>(out + swizzled(channel, chunk * 16, bytes)) = {words[0], words[1], words[2], words[3]};
+      *reinterpret_cast<uint4*>(out + swizzled(channel, chunk * 16, bytes)) = {words[0], words[1], words[2],
+                                                                               words[3]};
     }
     if (threadIdx.x == 0) p.x.kv_odd[at] = uint8_t(s.odd);
   }
@@ -304,7 +312,11 @@ struct Quantizer {
 
 // A block is a tile of keys and values, or, after all of those, of queries.
 template <class T, int kLanes, Arch kArch>
-__global__ __launch_bounds__(kThreads, 2) void quantize_kernel(const __grid_constant__ PrologueParams p, Scratch scratch) {
+__global__ __launch_bounds__(kThreads, 2) void quantize_kernel(const __grid_constant__ PrologueParams p,
+                                                               Scratch scratch) {
+#if __CUDA_ARCH__ < 900
+  if constexpr (kArch == Arch::Sm90) return;  // tiles that only Hopper's kernel reads
+#endif
   using Work = Quantizer<T, kLanes, kArch>;
   __shared__ typename Work::Staging shared;
   const int64_t kv_tiles = tiles(p.shape.kv_len, Work::kKeys), q_tiles = tiles(p.shape.q_len, kQRows);
@@ -312,7 +324,8 @@ __global__ __launch_bounds__(kThreads, 2) void quantize_kernel(const __grid_cons
   const bool kv = blockIdx.x < kv_blocks;
   const int64_t block = kv ? blockIdx.x : blockIdx.x - kv_blocks, per_head = kv ? kv_tiles : q_tiles;
   const int heads = kv ? p.shape.kv_heads : p.shape.heads;
-  const Work work{p, scratch, shared, int(block / per_head / heads), int(block / per_head % heads), block % per_head};
+  const Work work{
+      p, scratch, shared, int(block / per_head / heads), int(block / per_head % heads), block % per_head};
   if (threadIdx.x == 0) shared.odd = 0;
   __syncthreads();
   if (kv) {
@@ -328,7 +341,8 @@ __global__ __launch_bounds__(kThreads, 2) void quantize_kernel(const __grid_cons
 
 cudaError_t launch_quantize(const PrologueParams& params, cudaStream_t stream) {
   const AttentionParams& shape = params.shape;
-  const int64_t kv_tiles = tiles(shape.kv_len, kv_rows(shape.settings.arch)), q_tiles = tiles(shape.q_len, kQRows);
+  const int64_t kv_tiles = tiles(shape.kv_len, kv_rows(shape.settings.arch)),
+                q_tiles = tiles(shape.q_len, kQRows);
   const int64_t blocks = (kv_tiles * shape.kv_heads + q_tiles * shape.heads) * shape.batch;
   const Scratch scratch = scratch_of(params);
   return dispatch(shape, [&]<class T, int kLanes>() {

@@ -34,9 +34,10 @@ struct Source {
   __device__ void load(float (&x)[kVector], Stream s, int batch, int head, int64_t token) const {
     const bool active = token < length(s) && column() < p.shape.head_dim;
     const Run* run = s == Stream::Q ? p.q : s == Stream::K ? p.k : p.v;
-    for (int left = (s == Stream::Q ? p.q_runs : p.kv_runs) - 1; left > 0 && token >= run[1].begin; --left) ++run;
-    const RowAt at{batch, token - run->begin, head};
-    load_row<T, kLanes>(x, run->rows, run->rotation, at, column(), p.shape.head_dim, active);
+    for (int left = (s == Stream::Q ? p.q_runs : p.kv_runs) - 1; left > 0 && token >= run[1].begin; --left)
+      ++run;
+    const RowAt at{batch, token - run->begin, head, column(), p.shape.head_dim, active};
+    load_row<T, kLanes>(x, run->rows, run->rotation, at);
   }
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Means of K and V and the largest value of each channel of V, over all tokens or over sampled ones, in an order that
-// does not depend on the machine: partial results of chunks of tokens, then their sum.
+// Means of K and V and the largest value of each channel of V, over all tokens or over sampled ones, in an
+// order that does not depend on the machine: partial results of chunks of tokens, then their sum.
 #include "attention/sage2/prologue/dispatch.cuh"
 #include "attention/sage2/prologue/stages.h"
 
@@ -10,7 +10,8 @@ namespace {
 // Slots of a chunk's statistics, each [D].
 enum Slot { kSumK, kSumV, kMaxV, kMinV, kSlots };
 
-__device__ float* slot(const Scratch& s, const AttentionParams& shape, int64_t bh, int64_t chunk, Slot which, int dim) {
+__device__ float* slot(const Scratch& s, const AttentionParams& shape, int64_t bh, int64_t chunk, Slot which,
+                       int dim) {
   return s.statistics + ((bh * s.chunks + chunk) * kSlots + which) * dim;
 }
 
@@ -48,7 +49,8 @@ struct Visits {
   }
   __device__ int64_t token(int64_t visit) const { return all ? visit : sampled_token(visit, length); }
   __device__ bool counts(int64_t token, Mean mean) const {
-    return mean == Mean::Full || (mean == Mean::Sampled && token == sampled_token(token / kSampleStride, length));
+    return mean == Mean::Full ||
+           (mean == Mean::Sampled && token == sampled_token(token / kSampleStride, length));
   }
 };
 
@@ -56,7 +58,8 @@ constexpr auto kAdd = [](float a, float b) { return a + b; };
 
 // blockIdx: chunk, kv head, batch.
 template <class T, int kLanes>
-__global__ __launch_bounds__(kThreads) void statistics_kernel(const __grid_constant__ PrologueParams p, Scratch scratch) {
+__global__ __launch_bounds__(kThreads) void statistics_kernel(const __grid_constant__ PrologueParams p,
+                                                              Scratch scratch) {
   using From = Source<T, kLanes>;
   __shared__ float shared[From::kRowsAtOnce * From::kDim];
   const From from{p};
@@ -78,7 +81,8 @@ __global__ __launch_bounds__(kThreads) void statistics_kernel(const __grid_const
     write<From>(slot(scratch, p.shape, bh, chunk, kSumK, From::kDim), sum);
   }
   if (wants_v_statistics(settings)) {
-    const Visits visits(chunk, p.shape.kv_len, settings.v == VScale::Channel || settings.smooth_v == Mean::Full);
+    const Visits visits(chunk, p.shape.kv_len,
+                        settings.v == VScale::Channel || settings.smooth_v == Mean::Full);
     float sum[kVector] = {}, most[kVector], least[kVector];
 #pragma unroll
     for (int i = 0; i < kVector; ++i) most[i] = -FLT_MAX, least[i] = FLT_MAX;
@@ -116,7 +120,9 @@ __global__ void finish_kernel(const __grid_constant__ PrologueParams p, Scratch 
   const auto chunks = [&](Mean mean, bool all) {
     return tiles(all ? p.shape.kv_len : visited(p.shape, mean), kStatisticsChunk);
   };
-  const auto value = [&](Slot which, int64_t chunk) { return slot(scratch, p.shape, bh, chunk, which, dim)[channel]; };
+  const auto value = [&](Slot which, int64_t chunk) {
+    return slot(scratch, p.shape, bh, chunk, which, dim)[channel];
+  };
   if (wants_k_mean(settings)) {
     float sum = 0;
     const int64_t n = chunks(settings.smooth_k, false);
@@ -137,7 +143,8 @@ __global__ void finish_kernel(const __grid_constant__ PrologueParams p, Scratch 
   }
   if (settings.v != VScale::Channel) return;
   // most < least where no value is finite.
-  const Step step = v_step_of(most < least ? 0.f : fmaxf(fabsf(most - mean), fabsf(least - mean)), settings.pv);
+  const Step step =
+      v_step_of(most < least ? 0.f : fmaxf(fabsf(most - mean), fabsf(least - mean)), settings.pv);
   p.x.v_scale[at] = step.scale;
   scratch.v_inverse[at] = step.inverse;
 }
@@ -161,7 +168,8 @@ cudaError_t launch_statistics(const PrologueParams& params, cudaStream_t stream)
   const Settings& settings = shape.settings;
   if (!wants_k_mean(settings) && !wants_v_statistics(settings)) return cudaSuccess;
   const Scratch scratch = scratch_of(params);
-  const bool all = settings.smooth_k == Mean::Full || settings.smooth_v == Mean::Full || settings.v == VScale::Channel;
+  const bool all =
+      settings.smooth_k == Mean::Full || settings.smooth_v == Mean::Full || settings.v == VScale::Channel;
   const int64_t visits = all ? shape.kv_len : tiles(shape.kv_len, kSampleStride);
   const dim3 grid(unsigned(tiles(visits, kStatisticsChunk)), shape.kv_heads, shape.batch);
   return dispatch(shape, [&]<class T, int kLanes>() {
