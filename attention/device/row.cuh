@@ -7,9 +7,11 @@
 
 namespace sagelab::kernel {
 
+// The elements [column, column + 8) of a row of head_dim.
 struct RowAt {
   int64_t batch, token;
-  int head;
+  int head, column, head_dim;
+  bool active;  // or the thread only lends its lane, and gets zeros
 };
 
 // Sum over the kLanes neighbouring threads that share a row. Rows of one warp may take different ways here.
@@ -23,30 +25,29 @@ __device__ float row_sum(float x) {
 }
 
 template <int kLanes>
-__device__ void normalise(float (&x)[kVector], const Rows& rows, int column, int head_dim, bool active) {
+__device__ void normalise(float (&x)[kVector], const Rows& rows, const RowAt& at) {
   float mean = 0;
   if (rows.norm == NormKind::Layer) {
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kVector; ++i) sum += x[i];
-    mean = row_sum<kLanes>(active ? sum : 0.f) / head_dim;
+    mean = row_sum<kLanes>(at.active ? sum : 0.f) / at.head_dim;
   }
   float square = 0;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) square += (x[i] - mean) * (x[i] - mean);
-  const float inverse = rsqrtf(row_sum<kLanes>(active ? square : 0.f) / head_dim + rows.eps);
-  if (!active) return;
+  const float inverse = rsqrtf(row_sum<kLanes>(at.active ? square : 0.f) / at.head_dim + rows.eps);
+  if (!at.active) return;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
     x[i] = (x[i] - mean) * inverse;
-    if (rows.weight) x[i] *= rows.weight[column + i];
-    if (rows.bias) x[i] += rows.bias[column + i];
+    if (rows.weight) x[i] *= rows.weight[at.column + i];
+    if (rows.bias) x[i] += rows.bias[at.column + i];
   }
 }
 
-__device__ inline void rotate(float (&x)[kVector], const Rotation& r, const RowAt& at, int column,
-                              int head_dim) {
-  const int half = head_dim / 2, pair = column / 2;
+__device__ inline void rotate(float (&x)[kVector], const Rotation& r, const RowAt& at) {
+  const int half = at.head_dim / 2, pair = at.column / 2;
   float c[kVector / 2], s[kVector / 2];
   if (r.cos) {
     const int64_t first = at.token * half + pair;
@@ -72,21 +73,19 @@ __device__ inline void rotate(float (&x)[kVector], const Rotation& r, const RowA
   }
 }
 
-// Elements [column, column + 8) of a row. All kLanes threads of a row call: those that are not active only lend their
-// lanes and get zeros.
+// One thread's elements of a row. All kLanes threads of a row call.
 template <class T, int kLanes>
-__device__ void load_row(float (&x)[kVector], const Rows& rows, const Rotation& rotation, const RowAt& at,
-                         int column, int head_dim, bool active) {
+__device__ void load_row(float (&x)[kVector], const Rows& rows, const Rotation& rotation, const RowAt& at) {
 #pragma unroll
   for (int i = 0; i < kVector; ++i) x[i] = 0;
-  if (active) {
-    const Pack<T> in =
-        load_pack<T>(rows.data, at.batch * rows.batch + at.token * rows.token + at.head * rows.head + column);
+  if (at.active) {
+    const int64_t first = at.batch * rows.batch + at.token * rows.token + at.head * rows.head + at.column;
+    const Pack<T> in = load_pack<T>(rows.data, first);
 #pragma unroll
     for (int i = 0; i < kVector; ++i) x[i] = in[i];
   }
-  if (rows.norm != NormKind::None) normalise<kLanes>(x, rows, column, head_dim, active);
-  if (active && rows.rotate) rotate(x, rotation, at, column, head_dim);
+  if (rows.norm != NormKind::None) normalise<kLanes>(x, rows, at);
+  if (at.active && rows.rotate) rotate(x, rotation, at);
 }
 
 }  // namespace sagelab::kernel

@@ -15,13 +15,18 @@ namespace sagelab::attention {
 namespace {
 
 // Where the rows of a stream go: rows [offset, offset + S) of all [B, total, H, D]; undefined: not copied.
-kernel::Stream stream_of(const at::Tensor& in, const at::Tensor& all, int64_t offset, const Norm& norm,
-                         bool rotate, Floats& floats) {
+struct Place {
+  const at::Tensor& all;
+  int64_t offset;
+};
+
+kernel::Stream stream_of(const at::Tensor& in, const Place& to, const Norm& norm, bool rotate,
+                         Floats& floats) {
   kernel::Stream s;
-  if (!in.defined() || !all.defined()) return s;
+  if (!in.defined() || !to.all.defined()) return s;
   s.in = rows_of(in, norm, rotate, floats);
-  s.out = static_cast<char*>(all.data_ptr()) + offset * all.stride(1) * all.element_size();
-  s.out_batch = all.stride(0), s.out_token = all.stride(1);
+  s.out = static_cast<char*>(to.all.data_ptr()) + to.offset * to.all.stride(1) * to.all.element_size();
+  s.out_batch = to.all.stride(0), s.out_token = to.all.stride(1);
   return s;
 }
 
@@ -31,9 +36,9 @@ void launch(const Segment& segment, const Gathered& all, int64_t q_offset, int64
   kernel::GatherParams p;
   p.batch = int(segment.k.size(0)), p.tokens = segment.k.size(1), p.head_dim = int(segment.k.size(3));
   p.rotation = rotation_of(rope, segment.k.device(), floats);
-  p.streams[0] = stream_of(segment.q, all.q, q_offset, segment.q_norm, !rope.empty(), floats);
-  p.streams[1] = stream_of(segment.k, all.k, k_offset, segment.k_norm, !rope.empty(), floats);
-  p.streams[2] = stream_of(segment.v, all.v, k_offset, {}, false, floats);
+  p.streams[0] = stream_of(segment.q, {all.q, q_offset}, segment.q_norm, !rope.empty(), floats);
+  p.streams[1] = stream_of(segment.k, {all.k, k_offset}, segment.k_norm, !rope.empty(), floats);
+  p.streams[2] = stream_of(segment.v, {all.v, k_offset}, {}, false, floats);
   C10_CUDA_CHECK(
       kernel::launch_gather(p, *kernel_scalar(segment.k.scalar_type()), c10::cuda::getCurrentCUDAStream()));
 }

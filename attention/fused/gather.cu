@@ -24,9 +24,14 @@ __global__ __launch_bounds__(kThreads) void gather_kernel(const __grid_constant_
   const int64_t rows = int64_t(p.batch) * p.tokens * s.in.heads;
   // Whole warps take part in the shuffles; those beyond the end only lend their lanes.
   const bool active = row < rows && column < p.head_dim;
-  const RowAt at{row / s.in.heads / p.tokens, row / s.in.heads % p.tokens, int(row % s.in.heads)};
+  const RowAt at{row / s.in.heads / p.tokens,
+                 row / s.in.heads % p.tokens,
+                 int(row % s.in.heads),
+                 column,
+                 p.head_dim,
+                 active};
   float x[kVector];
-  load_row<T, kLanes>(x, s.in, p.rotation, at, column, p.head_dim, active);
+  load_row<T, kLanes>(x, s.in, p.rotation, at);
   if (!active) return;
   Pack<T> out;
 #pragma unroll

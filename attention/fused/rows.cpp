@@ -22,7 +22,9 @@ sagelab::kernel::NormKind kind_of(Norm::Kind kind) {
 
 const float* Floats::operator()(const at::Tensor& x, const at::Device& device) {
   if (!x.defined()) return nullptr;
-  kept_.push_back(x.to(device, at::kFloat).contiguous());
+  at::Tensor y = x.to(device, at::kFloat).contiguous();
+  if (reinterpret_cast<uintptr_t>(y.const_data_ptr()) % 16 != 0) y = y.clone();
+  kept_.push_back(std::move(y));
   return kept_.back().const_data_ptr<float>();
 }
 

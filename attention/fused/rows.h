@@ -9,8 +9,8 @@
 
 namespace sagelab::attention {
 
-// Small fp32 operands of one launch, on its device. To be kept until the launch: the caching allocator reuses
-// memory in stream order.
+// Small fp32 operands of one launch, on its device and on 16 bytes. To be kept until the launch: the caching
+// allocator reuses memory in stream order.
 class Floats {
  public:
   // Null for an undefined tensor.
