@@ -1,17 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attention/recorder.h"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <tuple>
 
 namespace sagelab::attention {
+
+namespace {
+
+bool same_place(const Site& a, const Site& b) {
+  const auto key = [](const Site& s) { return std::tie(s.step, s.layer, s.branch, s.call, s.block); };
+  return key(a) == key(b);
+}
+
+}  // namespace
 
 void Recorder::served(const Site& site, const std::string& backend, bool fused) {
   const std::lock_guard lock(mutex_);
   Served& entry = served_[backend];
   entry.calls += 1;
   entry.fused += fused ? 1 : 0;
-  rows_.push_back({site, backend});
+  calls_.push_back({site, backend, fused, std::nullopt});
 }
 
 void Recorder::fell_back(Fallback fallback) {
@@ -34,9 +45,13 @@ void Recorder::measured(const Site& site, const std::string& a, const std::strin
   pending_errors_.push_back({{site, a, b, {}}, std::move(errors)});
 }
 
-void Recorder::timed(const Site&, const std::string& backend, std::function<double()> seconds) {
+void Recorder::timed(const Site& site, std::function<double()> seconds) {
   const std::lock_guard lock(mutex_);
-  pending_.push_back({backend, std::move(seconds)});
+  const auto last = std::find_if(calls_.rbegin(), calls_.rend(),
+                                 [&](const ServedCall& c) { return same_place(c.site, site); });
+  TORCH_CHECK(last != calls_.rend(), "attention: a call of step ", site.step, ", layer ", site.layer,
+              " was timed, but nobody served it");
+  pending_.push_back({static_cast<size_t>(calls_.rend() - last) - 1, std::move(seconds)});
 }
 
 void Recorder::collect() {
@@ -53,7 +68,11 @@ void Recorder::collect() {
   for (PendingErrors& p : errors) p.measurement.errors = p.errors();
 
   const std::lock_guard lock(mutex_);
-  for (size_t i = 0; i < times.size(); ++i) served_[times[i].backend].seconds += seconds[i];
+  for (size_t i = 0; i < times.size(); ++i) {
+    ServedCall& call = calls_[times[i].call];
+    served_[call.backend].seconds += seconds[i] - call.seconds.value_or(0);
+    call.seconds = seconds[i];
+  }
   for (PendingErrors& p : errors) measurements_.push_back(std::move(p.measurement));
 }
 
@@ -62,9 +81,14 @@ std::map<std::string, Served> Recorder::served() const {
   return served_;
 }
 
+std::vector<ServedCall> Recorder::calls() const {
+  const std::lock_guard lock(mutex_);
+  return calls_;
+}
+
 std::string Recorder::last_served() const {
   const std::lock_guard lock(mutex_);
-  return rows_.empty() ? std::string() : rows_.back().backend;
+  return calls_.empty() ? std::string() : calls_.back().backend;
 }
 
 std::vector<Measurement> Recorder::measurements() const {
@@ -115,7 +139,7 @@ std::vector<Span> Recorder::spans() const {
   std::map<Branch, std::map<int, std::vector<Span>>> grouped;
   {
     const std::lock_guard lock(mutex_);
-    for (const Row& r : rows_) {
+    for (const ServedCall& r : calls_) {
       grouped[r.site.branch][r.site.step].push_back(
           {r.site.step, r.site.step, r.site.layer, r.site.layer, r.site.branch, r.backend});
     }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,13 @@ struct Fallback {
   std::string from, to, reason;
 };
 
+struct ServedCall {
+  Site site;
+  std::string backend;
+  bool fused = false;
+  std::optional<double> seconds;  // where timed() measured it
+};
+
 // Calls of one backend over the run. fused counts those whose norm and RoPE ran inside the one-pass kernel
 // (or inside the backend's own).
 struct Served {
@@ -57,13 +65,15 @@ class Recorder {
   void measured(Measurement measurement);
   // The same for figures that are still on their way from the device: collect() reads them.
   void measured(const Site& site, const std::string& a, const std::string& b, std::function<Errors()> errors);
-  // Seconds of one call. On CUDA the caller hands in a function that reads its events; it is called by
-  // collect(), after a synchronisation, so that timing never stalls the stream.
-  void timed(const Site& site, const std::string& backend, std::function<double()> seconds);
+  // Seconds of the latest call at the site; of several for one call, the last counts (it is the outermost's).
+  // On CUDA the caller hands in a function that reads its events; it is called by collect(), so that timing
+  // never stalls the stream. Throws c10::Error where nobody served the site.
+  void timed(const Site& site, std::function<double()> seconds);
   void collect();
 
   std::map<std::string, Served> served() const;
-  std::string last_served() const;  // the backend of the latest call; empty before the first
+  std::vector<ServedCall> calls() const;  // in order
+  std::string last_served() const;        // the backend of the latest call; empty before the first
   std::vector<Span> spans() const;
   std::vector<Measurement> measurements() const;
   std::vector<Fallback> fallbacks() const;  // one entry per distinct (from, to, reason), with its first Site
@@ -71,20 +81,16 @@ class Recorder {
 
  private:
   struct Pending {
-    std::string backend;
+    size_t call;  // of calls_
     std::function<double()> seconds;
   };
   struct PendingErrors {
     Measurement measurement;
     std::function<Errors()> errors;
   };
-  struct Row {  // who served (step, branch, layer)
-    Site site;
-    std::string backend;
-  };
   mutable std::mutex mutex_;
   std::map<std::string, Served> served_;
-  std::vector<Row> rows_;
+  std::vector<ServedCall> calls_;
   std::vector<Measurement> measurements_;
   std::vector<Fallback> fallbacks_;
   int64_t fallback_count_ = 0;

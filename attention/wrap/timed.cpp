@@ -42,18 +42,19 @@ void time(const at::Device& device, const Site& site, Recorder& recorder, F&& wo
     const auto begin = Clock::now();
     work();
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    recorder.timed(site, recorder.last_served(), [seconds] { return seconds; });
+    recorder.timed(site, [seconds] { return seconds; });
     return;
   }
   const auto events = std::make_shared<EventPair>(device);
   work();
   events->stop();
-  recorder.timed(site, recorder.last_served(), [events] { return events->seconds(); });
+  recorder.timed(site, [events] { return events->seconds(); });
 }
 
 }  // namespace
 
 Output Timed::run(const Call& call, Recorder& recorder) const {
+  check_call(call);
   Output result;
   time(call.q.device(), call.site, recorder, [&] { result = inner()->run(call, recorder); });
   return result;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// timed(a): the seconds of every call, booked on the backend that served it. On CUDA two events, read by
-// Recorder::collect; nothing waits here. Around check() it times the check too: write check(timed(a),b).
+// timed(a): the seconds of every call, booked on its Site and on the backend that served it. On CUDA two
+// events, read by Recorder::collect; nothing waits here. Around check() it times the check too: write
+// check(timed(a),b).
 #pragma once
 
 #include "attention/wrap/wrapper.h"

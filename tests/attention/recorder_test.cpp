@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attention/recorder.h"
 
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -86,13 +87,15 @@ TEST(Recorder, FallbacksAreListedOnceAndCountedAll) {
 
 TEST(Recorder, LateFiguresComeWithCollect) {
   Recorder recorder;
-  recorder.served(site(0, 0), "a", false);
-  recorder.timed(site(0, 0), "a", [] { return 0.25; });
-  recorder.timed(site(0, 0), "a", [] { return 0.5; });
+  for (const int layer : {0, 1}) {
+    recorder.served(site(0, layer), "a", layer == 1);
+    recorder.timed(site(0, layer), [layer] { return layer == 0 ? 0.25 : 0.5; });
+  }
   recorder.measured(site(0, 3), "a", "b", [] { return Errors{0.5, 1, 2, 3}; });
   recorder.measured({site(0, 4), "a", "b", {}});
   EXPECT_EQ(recorder.served().at("a").seconds, 0);
   EXPECT_EQ(recorder.measurements().size(), 1u);
+  EXPECT_FALSE(recorder.calls()[0].seconds);
   recorder.collect();
   recorder.collect();
   EXPECT_EQ(recorder.served().at("a").seconds, 0.75);
@@ -101,18 +104,62 @@ TEST(Recorder, LateFiguresComeWithCollect) {
   EXPECT_EQ(recorder.measurements()[1].errors.rmse, 2);
 }
 
+// "step layer block backend fused seconds", one line a call.
+std::string text_of(const std::vector<ServedCall>& calls) {
+  std::string text;
+  for (const ServedCall& c : calls) {
+    text += fmt::format("{} {} {} {} {} {}\n", c.site.step, c.site.layer, c.site.block, c.backend, c.fused,
+                        c.seconds.value_or(-1));
+  }
+  return text;
+}
+
+TEST(Recorder, EveryCallKeepsItsSiteAndSeconds) {
+  Recorder recorder;
+  Site cross = site(0, 1);
+  cross.block = "cross";
+  recorder.served(site(0, 1), "a", true);
+  recorder.served(cross, "b", false);
+  recorder.timed(site(0, 1), [] { return 0.5; });  // not the latest of all, but of its site
+  recorder.served(site(0, 2), "a", false);
+  recorder.served(site(1, 1), "a", true);
+  recorder.timed(site(1, 1), [] { return 1.0; });
+  recorder.timed(site(1, 1), [] { return 2.0; });  // a second one around the first
+  recorder.collect();
+  EXPECT_EQ(text_of(recorder.calls()),
+            "0 1 block a true 0.5\n"
+            "0 1 cross b false -1\n"
+            "0 2 block a false -1\n"
+            "1 1 block a true 2\n");
+  EXPECT_EQ(recorder.served().at("a").seconds, 2.5);
+  EXPECT_EQ(recorder.served().at("b").seconds, 0);
+}
+
+TEST(Recorder, TimeOfNoCallIsRefused) {
+  Recorder recorder;
+  recorder.served(site(0, 0), "a", true);
+  try {
+    recorder.timed(site(0, 1), [] { return 1.0; });
+    FAIL();
+  } catch (const c10::Error& e) {
+    EXPECT_STREQ(e.what_without_backtrace(),
+                 "attention: a call of step 0, layer 1 was timed, but nobody served it");
+  }
+}
+
 TEST(Recorder, ReadersAndAWriterAtOnce) {
   Recorder recorder;
   std::thread writer([&] {
     for (int i = 0; i < 2000; ++i) {
       recorder.served(site(i / 30, i % 30), "a", true);
-      recorder.timed(site(i / 30, i % 30), "a", [] { return 1.0; });
+      recorder.timed(site(i / 30, i % 30), [] { return 1.0; });
       recorder.fell_back({site(0, 0), "x", "a", "no"});
     }
   });
   for (int i = 0; i < 50; ++i) {
     recorder.collect();
     recorder.spans();
+    recorder.calls();
     EXPECT_LE(recorder.fallbacks().size(), 1u);
   }
   writer.join();
