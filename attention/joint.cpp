@@ -24,6 +24,8 @@ void check_norm(const Norm& norm, const char* name, size_t index, int64_t dim) {
 
 void check_rope(const Segment& s, size_t index) {
   const Rope& r = s.rope;
+  TORCH_CHECK(r.cos.defined() == r.sin.defined() && r.positions.defined() == r.frequencies.defined(),
+              "attention: segment ", index, ": RoPE wants cos with sin, and positions with frequencies");
   if (r.empty()) return;
   const int64_t rows = s.k.size(1), half = s.k.size(3) / 2;
   TORCH_CHECK(s.k.size(3) % 2 == 0, "attention: segment ", index, ": RoPE needs an even head dimension, got ",
@@ -32,19 +34,18 @@ void check_rope(const Segment& s, size_t index) {
               ": RoPE tables and positions exclude each other");
   if (r.cos.defined()) {
     const auto fits = [&](const at::Tensor& t) {
-      return t.defined() && t.scalar_type() == at::kFloat && t.sizes() == at::IntArrayRef({rows, half});
+      return t.scalar_type() == at::kFloat && t.sizes() == at::IntArrayRef({rows, half});
     };
     TORCH_CHECK(fits(r.cos) && fits(r.sin), "attention: segment ", index, ": RoPE tables must be fp32 [",
-                rows, ", ", half, "], got ", r.cos.sizes(), " and ",
-                r.sin.defined() ? r.sin.sizes() : at::IntArrayRef());
+                rows, ", ", half, "], got ", r.cos.sizes(), " and ", r.sin.sizes());
     return;
   }
-  TORCH_CHECK(r.frequencies.defined() && r.positions.sizes() == at::IntArrayRef({rows, 3}) &&
-                  r.positions.scalar_type() == at::kFloat && r.frequencies.scalar_type() == at::kFloat &&
+  TORCH_CHECK(r.positions.sizes() == at::IntArrayRef({rows, 3}) && r.positions.scalar_type() == at::kFloat &&
+                  r.frequencies.scalar_type() == at::kFloat &&
                   r.frequencies.sizes() == at::IntArrayRef({3, s.k.size(2), half}),
               "attention: segment ", index, ": RoPE positions must be fp32 [", rows,
               ", 3] with frequencies [3, ", s.k.size(2), ", ", half, "], got ", r.positions.sizes(), " and ",
-              r.frequencies.defined() ? r.frequencies.sizes() : at::IntArrayRef());
+              r.frequencies.sizes());
   TORCH_CHECK(!s.q.defined() || s.q.size(2) == s.k.size(2), "attention: segment ", index,
               ": RoPE frequencies per head need as many heads in q ", s.q.sizes(), " as in k ", s.k.sizes());
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The grammar that names backends, as a tree. Every argument must be read by whoever makes the backend:
+// clang-format off
 //   spec     := word [ '(' argument { ',' argument } ')' ]
-//   argument := [ word '=' ] [ word ':' ] spec            "rows=256", "steps=0-4:sdpa(flash)", "else:sage2",
-//   "flash" word     := letters, digits and _ . + -
+//   argument := [ word '=' ] [ word ':' ] spec         "rows=256", "steps=0-4:sdpa(flash)", "else:sage2", "flash"
+//   word     := letters, digits and _ . + -
+// clang-format on
 #pragma once
 
 #include <optional>

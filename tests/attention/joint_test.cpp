@@ -191,6 +191,12 @@ TEST(Joint, WhatDoesNotFitIsNamed) {
               s[0].rope.cos = at::ones({7, 64});
             }),
             "attention: segment 0: RoPE tables must be fp32 [7, 32], got [7, 64] and [7, 32]");
+  EXPECT_EQ(complaint([](Segments& s) { s[0].rope.cos.reset(); }),
+            "attention: segment 0: RoPE wants cos with sin, and positions with frequencies");
+  EXPECT_EQ(complaint([](Segments& s) {
+              s[1].rope.frequencies = at::ones({3, 4, 32});
+            }),
+            "attention: segment 1: RoPE wants cos with sin, and positions with frequencies");
   EXPECT_EQ(complaint([](Segments& s) { s[1].k = s[1].k.to(at::kHalf); }),
             "attention: segment 1: Half on cpu among Float on cpu");
   EXPECT_EQ(complaint([](Segments& s) {
