@@ -299,8 +299,7 @@ struct Warp {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         float2 scale = {1, 1};
-        if constexpr (kScaled)
-          scale = *reinterpret_cast<const float2*>(v_scale + (n + i) * 8 + threadIdx.x % 4 * 2);
+        if constexpr (kScaled) scale = load_pair(v_scale + (n + i) * 32 + lane_index() % 4 * 8);
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
           const int m = j / 4, e = j % 4;
