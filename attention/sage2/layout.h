@@ -48,6 +48,13 @@ constexpr int padded_head_dim(int64_t head_dim) {
   return head_dim <= 64 ? 64 : 128;
 }
 
+// The token that Mean::Sampled takes of a block of kSampleStride: jittered, because tokens at a fixed
+// distance can all be of one column of the picture.
+SAGELAB_HOST_DEVICE constexpr int64_t sampled_token(int64_t block, int64_t length) {
+  const int64_t token = block * kSampleStride + (uint32_t(block) * 2654435761u >> 25);
+  return token < length ? token : length - 1;
+}
+
 // The scale of a query among those of its tile, and of a key.
 SAGELAB_HOST_DEVICE constexpr int q_scale_index(int row, int group) {
   return row / group * 8 + row % 8;
@@ -67,16 +74,6 @@ SAGELAB_HOST_DEVICE constexpr int swizzled(int row, int column, int row_bytes) {
 SAGELAB_HOST_DEVICE constexpr int fp8_key(int position) {
   const int within = position % 16;
   return position - within + (within % 4 / 2) * 8 + within / 4 * 2 + within % 2;
-}
-
-// The token of block `block` (kSampleStride tokens each) of a segment that Mean::Sampled looks at. A fixed
-// stride would see one column of an image only, and its rotation with it: so the place within a block jumps.
-SAGELAB_HOST_DEVICE constexpr int64_t sample_token(int64_t block, int segment, int64_t tokens) {
-  uint32_t x = uint32_t(block) * 0x9e3779b1u ^ uint32_t(segment) * 0x85ebca77u;
-  x = (x ^ x >> 16) * 0x7feb352du;
-  x = (x ^ x >> 15) * 0x846ca68bu;
-  const int64_t token = block * kSampleStride + int64_t((x ^ x >> 16) % kSampleStride);
-  return token < tokens ? token : tokens - 1;
 }
 
 }  // namespace sagelab::attention::sage2

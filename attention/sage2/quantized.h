@@ -10,6 +10,7 @@
 
 namespace sagelab::attention::sage2 {
 
+// D is padded to 64 or 128, as in layout.h: the means are zero beyond the head dimension.
 struct Quantized {
   at::Tensor q, k, v;                    // uint8 [B, heads, tiles, rows, row bytes]
   at::Tensor q_scale, k_scale, v_scale;  // fp32
@@ -24,7 +25,7 @@ Quantized allocate(const Problem& problem, const Settings& settings, bool want_l
 
 // The vectors to subtract, where a test brings its own.
 struct Means {
-  at::Tensor k, v;  // fp32 [B, Hkv, D]
+  at::Tensor k, v;  // fp32 [B, Hkv, D], not padded; undefined: computed
 };
 // q [B, Sq, H, D], k and v [B, Skv, Hkv, D]: fp32 on the CPU, norm and RoPE applied. For each group
 // (layout.h) of values x that share a scale, in fp32, rounding half to even, amax over the finite |x|:
