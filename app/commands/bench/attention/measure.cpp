@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ATen.h>
+#include <ATen/DeviceAccelerator.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <functional>
+
+#include "app/commands/bench/attention/attention.h"
+#include "app/commands/bench/timing.h"
+#include "attention/error.h"
+#include "attention/wrap/check.h"
+#include "pipelines/run.h"
+
+namespace sagelab::bench {
+namespace {
+
+constexpr int kMostSets = 64;
+constexpr double kCaches = 3;  // quantized operands are half as large as the inputs
+
+// One thing to time, and the times so far: those of the device are still on their way.
+class Timer {
+ public:
+  Timer(at::Device device, std::function<void(int set)> body) : device_(device), body_(std::move(body)) {}
+
+  void plan(const Settings& settings) {
+    const double once = seconds_of(device_, [this] { body_(0); });
+    const double most = std::max(1.0, settings.most_seconds / std::max(once, 1e-9));
+    repeats_ = int(std::min(double(settings.repeat), most));
+    warmup_ = std::min(settings.warmup, repeats_ - 1);
+  }
+  int rounds() const { return warmup_ + repeats_; }
+  // True where this round is one of its own.
+  bool step(int round, int set) {
+    if (round >= rounds()) return false;
+    if (round < warmup_)
+      body_(set);
+    else
+      pending_.push_back(start_timed(device_, [&] { body_(set); }));
+    return true;
+  }
+  Timing timing() const {
+    std::vector<double> seconds;
+    for (const auto& read : pending_) seconds.push_back(read());
+    const auto [low, high] = std::minmax_element(seconds.begin(), seconds.end());
+    return {median(seconds), *low, *high, int(seconds.size())};
+  }
+
+ private:
+  at::Device device_;
+  std::function<void(int)> body_;
+  std::vector<std::function<double()>> pending_;
+  int warmup_ = 0, repeats_ = 0;
+};
+
+// One backend at one shape.
+class Contest {
+ public:
+  Contest(const Candidate& candidate, const std::vector<attention::Call>& sets, const Settings& settings)
+      : backend_(candidate.backend), sets_(sets), settings_(settings) {
+    row_.spec = candidate.spec;
+  }
+  Contest(const Contest&) = delete;  // its timers point at it
+  Contest& operator=(const Contest&) = delete;
+
+  // Runs once and compares with the truth.
+  void look(const at::Tensor& rows, const at::Tensor& exact) {
+    guard([&] {
+      row_.reason = backend_->unsupported(attention::problem_of(sets_.front()));
+      if (!row_.reason.empty()) return;
+      attention::Recorder recorder;
+      const auto out = backend_->run(sets_.front(), recorder).out.index_select(1, rows).to(at::kDouble);
+      row_.errors = attention::errors_from(attention::error_figures(out, exact));
+      row_.served = recorder.last_served();
+      if (std::isfinite(row_.errors.rmse)) return;
+      row_.reason = "the output holds values that are not finite";
+      row_.failed = true;
+    });
+  }
+
+  void prepare() {
+    guard([&] {
+      const auto device = settings_.target.device;
+      run_.emplace(device, [this](int set) {
+        attention::Recorder recorder;
+        backend_->run(sets_[size_t(set)], recorder);
+      });
+      run_->plan(settings_);
+      for (const auto& call : sets_)
+        if (auto kernel = backend_->prepared(call)) kernels_.push_back(std::move(kernel));
+      if (kernels_.size() != sets_.size()) return;
+      kernel_.emplace(device, [this](int set) { kernels_[size_t(set)](); });
+      kernel_->plan(settings_);
+    });
+  }
+
+  bool runs() const { return row_.reason.empty(); }
+  std::vector<Timer*> timers() {
+    std::vector<Timer*> all;
+    if (runs() && run_) all.push_back(&*run_);
+    if (runs() && kernel_) all.push_back(&*kernel_);
+    return all;
+  }
+  Row row() const {
+    Row row = row_;
+    if (!runs()) return row;
+    row.run = run_->timing();
+    if (kernel_) row.kernel = kernel_->timing();
+    return row;
+  }
+
+ private:
+  // A backend that breaks is a row that says so; the others go on.
+  void guard(const std::function<void()>& body) {
+    try {
+      body();
+      return;
+    } catch (const Error& e) {
+      row_.reason = e.what();
+    } catch (const std::exception& e) {
+      row_.failed = !is_out_of_memory(e);
+      row_.reason = row_.failed ? message_of(e) : "out of memory";
+    }
+    run_.reset(), kernel_.reset(), kernels_.clear();
+    if (!settings_.target.device.is_cpu()) at::accelerator::emptyCache();
+  }
+
+  attention::BackendPtr backend_;
+  const std::vector<attention::Call>& sets_;
+  const Settings& settings_;
+  Row row_;
+  std::vector<std::function<void()>> kernels_;
+  std::optional<Timer> run_, kernel_;
+};
+
+// In turns, so that a drifting clock meets all alike; each call takes the next inputs.
+void time_in_turns(std::deque<Contest>& contests, int sets) {
+  std::vector<Timer*> timers;
+  for (auto& contest : contests)
+    for (auto* timer : contest.timers()) timers.push_back(timer);
+  int rounds = 0, next = 0;
+  for (const auto* timer : timers) rounds = std::max(rounds, timer->rounds());
+  for (int round = 0; round < rounds; ++round)
+    for (auto* timer : timers)
+      if (timer->step(round, next)) next = (next + 1) % sets;
+}
+
+int64_t bytes_of(const attention::Call& call) {
+  return int64_t(call.q.nbytes() + call.k.nbytes() + call.v.nbytes());
+}
+
+}  // namespace
+
+int input_sets(int64_t bytes, int64_t cache_bytes) {
+  const double wanted = std::ceil(kCaches * double(cache_bytes) / double(std::max<int64_t>(bytes, 1)));
+  return int(std::clamp(wanted, 1.0, double(kMostSets)));
+}
+
+Result measure(const Shape& shape, const Settings& settings) {
+  const c10::InferenceMode inference;
+  const c10::DeviceGuard guard(settings.target.device);
+  const auto options = at::TensorOptions().device(settings.target.device).dtype(settings.target.dtype);
+  std::vector<attention::Call> sets{draw(shape, settings.distribution, settings.seed, options)};
+  const int count = input_sets(bytes_of(sets.front()), settings.cache_bytes);
+  for (int i = 1; i < count; ++i)
+    sets.push_back(draw(shape, settings.distribution, settings.seed + uint64_t(i), options));
+  const auto rows = sample_rows(shape.tokens, settings.rows, settings.seed, settings.target.device);
+  const auto exact = exact_rows(sets.front(), rows);
+
+  std::deque<Contest> contests;
+  for (const auto& candidate : settings.candidates) contests.emplace_back(candidate, sets, settings);
+  for (auto& contest : contests) {
+    contest.look(rows, exact);
+    if (contest.runs()) contest.prepare();
+  }
+  wait_for(settings.target.device);
+  time_in_turns(contests, count);
+  Result result{shape, count, {}};
+  for (const auto& contest : contests) result.rows.push_back(contest.row());
+  return result;
+}
+
+}  // namespace sagelab::bench

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/report/plot_svg.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <set>
+
+namespace sagelab {
+namespace {
+
+// Okabe and Ito's palette without its yellow, then three darker ones: told apart by most eyes.
+constexpr std::array kColours{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
+                              "#56B4E9", "#000000", "#7F3C8D", "#6B8E23", "#8C564B"};
+constexpr double kPanelWidth = 560, kPanelHeight = 380, kLeft = 70, kRight = 190, kTop = 96, kBottom = 56;
+constexpr double kLabelGap = 15;  // between the baselines of two names
+constexpr int kMostTicks = 8;
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string short_number(double value) {
+  if (value >= 1024 && std::fmod(value, 1024) == 0) return fmt::format("{:g}K", value / 1024);
+  return fmt::format("{:g}", value);
+}
+
+// 1, 2 or 5 times a power of ten, so that at most kMostTicks steps reach the top.
+double tick_step(double top) {
+  double step = std::pow(10, std::floor(std::log10(top / kMostTicks)));
+  for (const double factor : {1.0, 2.0, 5.0, 10.0})
+    if (top / (step * factor) <= kMostTicks) return step * factor;
+  return step * 10;
+}
+
+struct Axes {
+  double x_low = 0, x_high = 1, y_high = 1, step = 1;
+  std::set<double> ticks;  // of x
+
+  double x(double value) const {
+    const double width = kPanelWidth - kLeft - kRight;
+    if (x_low == x_high) return kLeft + width / 2;
+    return kLeft + width * std::log(value / x_low) / std::log(x_high / x_low);
+  }
+  double y(double value) const {
+    return kPanelHeight - kBottom - (kPanelHeight - kTop - kBottom) * value / y_high;
+  }
+};
+
+// The same for every panel, so that they compare.
+Axes axes_of(const Plot& plot) {
+  Axes axes;
+  double top = 0;
+  for (const auto& panel : plot.panels)
+    for (const auto& series : panel.series)
+      for (const auto& [x, y] : series.points) {
+        axes.ticks.insert(x);
+        top = std::max(top, y);
+      }
+  if (axes.ticks.empty() || top <= 0) return axes;
+  axes.x_low = *axes.ticks.begin(), axes.x_high = *axes.ticks.rbegin();
+  axes.step = tick_step(top);
+  axes.y_high = axes.step * std::ceil(top / axes.step);
+  return axes;
+}
+
+std::string text(double x, double y, const std::string& attributes, const std::string& value) {
+  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\"{}>{}</text>\n", x, y, attributes, escaped(value));
+}
+
+std::string grid(const Plot& plot, const Axes& axes) {
+  const double right = kPanelWidth - kRight, bottom = kPanelHeight - kBottom;
+  std::string out;
+  const int steps = int(std::lround(axes.y_high / axes.step));
+  for (int i = 0; i <= steps; ++i) {
+    const double value = i * axes.step, y = axes.y(value);
+    out += fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\"/>\n",
+                       kLeft, y, right, y, i == 0 ? "#333" : "#ddd");
+    out += text(kLeft - 8, y + 4, " text-anchor=\"end\"", fmt::format("{:g}", value));
+  }
+  for (const double tick : axes.ticks) {
+    const double x = axes.x(tick);
+    out += fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#333\"/>\n", x,
+                       bottom, x, bottom + 5);
+    out += text(x, bottom + 20, " text-anchor=\"middle\"", short_number(tick));
+  }
+  out += text((kLeft + right) / 2, bottom + 42, " text-anchor=\"middle\"", plot.x_label);
+  return out +
+         text(16, (kTop + bottom) / 2,
+              fmt::format(" text-anchor=\"middle\" transform=\"rotate(-90 16 {:.1f})\"", (kTop + bottom) / 2),
+              plot.y_label);
+}
+
+std::string line(const Series& series, const Axes& axes, const std::string& colour) {
+  std::string points, dots;
+  for (const auto& [x, y] : series.points) {
+    points += fmt::format("{}{:.1f},{:.1f}", points.empty() ? "" : " ", axes.x(x), axes.y(y));
+    dots += fmt::format(
+        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"><title>{}: {:.4g} at {:g}</title></circle>\n", axes.x(x),
+        axes.y(y), escaped(series.name), y, x);
+  }
+  return fmt::format(
+      "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{}/>\n<g fill=\"{}\">\n{}</g>\n",
+      points, colour, series.dashed ? " stroke-dasharray=\"6 4\"" : "", colour, dots);
+}
+
+struct Label {
+  const Series* series;
+  double at, x, y;  // where the name stands; where its line ends
+};
+
+// Moved apart from the top down, then back up where the last one fell off the bottom.
+void spread(std::vector<Label>& labels) {
+  std::sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.at < b.at; });
+  for (size_t i = 1; i < labels.size(); ++i)
+    labels[i].at = std::max(labels[i].at, labels[i - 1].at + kLabelGap);
+  double lowest = kPanelHeight - kBottom;
+  for (size_t i = labels.size(); i-- > 0; lowest -= kLabelGap) labels[i].at = std::min(labels[i].at, lowest);
+}
+
+std::string labels_of(const Panel& panel, const Axes& axes,
+                      const std::map<std::string, std::string>& colours) {
+  std::vector<Label> labels;
+  for (const auto& series : panel.series) {
+    if (series.points.empty()) continue;
+    const auto [x, y] = series.points.back();
+    labels.push_back({&series, axes.y(y), axes.x(x), axes.y(y)});
+  }
+  spread(labels);
+  std::string out;
+  const double x = kPanelWidth - kRight + 22;
+  for (const auto& label : labels) {
+    const auto& colour =
+        colours.at(label.series->colour_of.empty() ? label.series->name : label.series->colour_of);
+    out += fmt::format(
+        "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\" "
+        "stroke-opacity=\"0.5\"/>\n",
+        label.x + 4, label.y, x - 4, label.at, colour);
+    out += text(x, label.at + 4, fmt::format(" fill=\"{}\"", colour), label.series->name);
+  }
+  return out;
+}
+
+std::map<std::string, std::string> colours_of(const Plot& plot) {
+  std::map<std::string, std::string> colours;
+  size_t next = 0;
+  for (const auto& panel : plot.panels)
+    for (const auto& series : panel.series) {
+      const auto& name = series.colour_of.empty() ? series.name : series.colour_of;
+      if (!colours.contains(name)) colours[name] = kColours[next++ % kColours.size()];
+    }
+  return colours;
+}
+
+}  // namespace
+
+std::string to_svg(const Plot& plot) {
+  const auto axes = axes_of(plot);
+  const auto colours = colours_of(plot);
+  const double width = kPanelWidth * double(std::max<size_t>(plot.panels.size(), 1));
+  std::string out = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:g} {1:g}\" width=\"{0:g}\" "
+      "height=\"{1:g}\" "
+      "role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\n<title>{2}</title>\n"
+      "<rect width=\"{0:g}\" height=\"{1:g}\" fill=\"#fff\"/>\n",
+      width, kPanelHeight, escaped(plot.title));
+  out += text(16, 26, " font-size=\"16\" font-weight=\"bold\"", plot.title);
+  out += text(16, 46, " fill=\"#555\"", plot.subtitle);
+  double left = 0;
+  for (const auto& panel : plot.panels) {
+    out += fmt::format("<g transform=\"translate({:g} 0)\">\n", left);
+    out += text(kLeft, kTop - 18, " font-weight=\"bold\"", panel.title);
+    out += grid(plot, axes);
+    for (const auto& series : panel.series)
+      if (!series.points.empty())
+        out += line(series, axes, colours.at(series.colour_of.empty() ? series.name : series.colour_of));
+    out += labels_of(panel, axes, colours) + "</g>\n";
+    left += kPanelWidth;
+  }
+  return out + "</svg>\n";
+}
+
+}  // namespace sagelab
