@@ -15,8 +15,9 @@ namespace {
 // Okabe and Ito's palette without its yellow, then three darker ones: told apart by most eyes.
 constexpr std::array kColours{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
                               "#56B4E9", "#000000", "#7F3C8D", "#6B8E23", "#8C564B"};
-constexpr double kPanelWidth = 560, kPanelHeight = 380, kLeft = 70, kRight = 190, kTop = 96, kBottom = 56;
-constexpr double kLabelGap = 15;  // between the baselines of two names
+constexpr double kPlotWidth = 340, kPlotHeight = 240, kLeft = 70, kTop = 96, kBottom = 56;
+constexpr double kLeader = 22, kLetter = 7.5;  // from the plot to the names; the width of a letter, about
+constexpr double kLabelGap = 15;               // between the baselines of two names
 constexpr int kMostTicks = 8;
 
 std::string escaped(const std::string& text) {
@@ -56,29 +57,36 @@ double tick_step(double top) {
 }
 
 struct Axes {
+  double right = kLeft + kPlotWidth, bottom = kTop + kPlotHeight;  // the lower right corner of the plot
+  double width = 0, height = 0;                                    // of a panel, names and labels included
   double x_low = 0, x_high = 1, y_high = 1, step = 1;
   std::set<double> ticks;  // of x
 
   double x(double value) const {
-    const double width = kPanelWidth - kLeft - kRight;
-    if (x_low == x_high) return kLeft + width / 2;
-    return kLeft + width * std::log(value / x_low) / std::log(x_high / x_low);
+    if (x_low == x_high) return (kLeft + right) / 2;
+    return kLeft + kPlotWidth * std::log(value / x_low) / std::log(x_high / x_low);
   }
-  double y(double value) const {
-    return kPanelHeight - kBottom - (kPanelHeight - kTop - kBottom) * value / y_high;
-  }
+  double y(double value) const { return bottom - (bottom - kTop) * value / y_high; }
 };
 
 // The same for every panel, so that they compare.
 Axes axes_of(const Plot& plot) {
   Axes axes;
   double top = 0;
-  for (const auto& panel : plot.panels)
-    for (const auto& series : panel.series)
+  size_t letters = 0, names = 0;
+  for (const auto& panel : plot.panels) {
+    names = std::max(names, panel.series.size());
+    for (const auto& series : panel.series) {
+      letters = std::max(letters, series.name.size());
       for (const auto& [x, y] : series.points) {
         axes.ticks.insert(x);
         top = std::max(top, y);
       }
+    }
+  }
+  axes.bottom = kTop + std::max(kPlotHeight, kLabelGap * double(names));
+  axes.height = axes.bottom + kBottom;
+  axes.width = axes.right + kLeader + kLetter * double(letters);
   if (axes.ticks.empty() || top <= 0) return axes;
   axes.x_low = *axes.ticks.begin(), axes.x_high = *axes.ticks.rbegin();
   axes.step = tick_step(top);
@@ -91,7 +99,7 @@ std::string text(double x, double y, const std::string& attributes, const std::s
 }
 
 std::string grid(const Plot& plot, const Axes& axes) {
-  const double right = kPanelWidth - kRight, bottom = kPanelHeight - kBottom;
+  const double right = axes.right, bottom = axes.bottom;
   std::string out;
   const int steps = int(std::lround(axes.y_high / axes.step));
   for (int i = 0; i <= steps; ++i) {
@@ -132,11 +140,10 @@ struct Label {
 };
 
 // Moved apart from the top down, then back up where the last one fell off the bottom.
-void spread(std::vector<Label>& labels) {
+void spread(std::vector<Label>& labels, double lowest) {
   std::sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.at < b.at; });
   for (size_t i = 1; i < labels.size(); ++i)
     labels[i].at = std::max(labels[i].at, labels[i - 1].at + kLabelGap);
-  double lowest = kPanelHeight - kBottom;
   for (size_t i = labels.size(); i-- > 0; lowest -= kLabelGap) labels[i].at = std::min(labels[i].at, lowest);
 }
 
@@ -148,9 +155,9 @@ std::string labels_of(const Panel& panel, const Axes& axes,
     const auto [x, y] = series.points.back();
     labels.push_back({&series, axes.y(y), axes.x(x), axes.y(y)});
   }
-  spread(labels);
+  spread(labels, axes.bottom);
   std::string out;
-  const double x = kPanelWidth - kRight + 22;
+  const double x = axes.right + kLeader;
   for (const auto& label : labels) {
     const auto& colour =
         colours.at(label.series->colour_of.empty() ? label.series->name : label.series->colour_of);
@@ -179,13 +186,13 @@ std::map<std::string, std::string> colours_of(const Plot& plot) {
 std::string to_svg(const Plot& plot) {
   const auto axes = axes_of(plot);
   const auto colours = colours_of(plot);
-  const double width = kPanelWidth * double(std::max<size_t>(plot.panels.size(), 1));
+  const double width = axes.width * double(std::max<size_t>(plot.panels.size(), 1));
   std::string out = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:g} {1:g}\" width=\"{0:g}\" "
       "height=\"{1:g}\" "
       "role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\n<title>{2}</title>\n"
       "<rect width=\"{0:g}\" height=\"{1:g}\" fill=\"#fff\"/>\n",
-      width, kPanelHeight, escaped(plot.title));
+      width, axes.height, escaped(plot.title));
   out += text(16, 26, " font-size=\"16\" font-weight=\"bold\"", plot.title);
   out += text(16, 46, " fill=\"#555\"", plot.subtitle);
   double left = 0;
@@ -197,7 +204,7 @@ std::string to_svg(const Plot& plot) {
       if (!series.points.empty())
         out += line(series, axes, colours.at(series.colour_of.empty() ? series.name : series.colour_of));
     out += labels_of(panel, axes, colours) + "</g>\n";
-    left += kPanelWidth;
+    left += axes.width;
   }
   return out + "</svg>\n";
 }

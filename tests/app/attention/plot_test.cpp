@@ -37,7 +37,7 @@ TEST(PlotSvg, XIsLogarithmicAndYStartsAtZero) {
   EXPECT_NEAR((points[2].first - points[1].first) / (points[1].first - points[0].first), 2, 0.01);
   const double bottom = points[0].second + (points[0].second - points[1].second);  // of 0
   EXPECT_NEAR((bottom - points[2].second) / (bottom - points[0].second), 4, 0.01);
-  EXPECT_NEAR(bottom, 380 - 56, 0.2);
+  EXPECT_NEAR(bottom, 96 + 240, 0.2);
 }
 
 TEST(PlotSvg, TicksAreTheValuesThatOccurAndRoundNumbers) {

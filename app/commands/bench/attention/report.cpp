@@ -75,7 +75,7 @@ std::string timing_cells(const Result& result, const std::optional<Timing>& timi
     return timing ? std::optional(timing->median * factor) : std::nullopt;
   };
   const auto rate = timing ? std::optional(operations(result.shape) / timing->median * 1e-12) : std::nullopt;
-  std::string out = cell(of(1e3), "{:.4g}", 11) + cell(rate, "{:.4g}", 8);
+  std::string out = cell(of(1e3), "{:.4g}", 11) + cell(rate, "{:.4g}", 10);
   for (const auto* baseline : kBaselines) out += cell(ratio(result, baseline, timing), "{:.3f}", 8);
   return out;
 }
@@ -86,7 +86,7 @@ std::string title_line(const Title& title, const Settings& settings) {
 }
 
 std::string rows_table(const Result& result, size_t width) {
-  std::string out = fmt::format("{:<{}}{:>11}{:>8}{:>8}{:>8}{:>11}{:>8}{:>8}{:>8}{:>11}{:>10}{:>10}\n",
+  std::string out = fmt::format("{:<{}}{:>11}{:>10}{:>8}{:>8}{:>11}{:>10}{:>8}{:>8}{:>11}{:>10}{:>10}\n",
                                 "backend", width, "end to end", "TOPS", "/cudnn", "/flash", "kernel", "TOPS",
                                 "/cudnn", "/flash", "1-cosine", "rel. L1", "RMSE");
   for (const auto& row : result.rows) {
@@ -133,13 +133,15 @@ Panel panel_of(const Settings& settings, const std::vector<const Result*>& group
 }  // namespace
 
 std::string heading_of(const Title& title, const Settings& settings) {
-  return title_line(title, settings) + "\n" +
-         fmt::format(
-             "end to end: a call on q, k and v as they are; kernel: attention alone, on operands made ready "
-             "before; ms, median of up to {}\n/cudnn, /flash: times as fast as sdpa(cudnn), sdpa(flash) end "
-             "to "
-             "end; errors against fp64 on {} rows a head\n",
-             settings.repeat, settings.rows);
+  std::string out = title_line(title, settings) + "\n";
+  out += fmt::format(
+      "end to end: a call on q, k and v as they are; kernel: attention alone, on operands made ready before\n"
+      "ms, median of up to {}; /cudnn, /flash: times as fast as sdpa(cudnn), sdpa(flash) end to end\n"
+      "errors: against fp64 on up to {} rows of each head\n",
+      settings.repeat, settings.rows);
+  if (settings.target.device.is_cpu())
+    out += "kernels made for GPUs are emulated on the CPU: their quality counts here, not their speed\n";
+  return out;
 }
 
 json to_json(const Title& title, const Settings& settings, const std::vector<Result>& results) {
