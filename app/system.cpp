@@ -3,9 +3,13 @@
 
 #include <fmt/format.h>
 #include <torch/headeronly/version.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <thread>
+
+#include "pipelines/core/memory.h"
 #ifdef SAGELAB_CUDA
 #include <cuda_runtime_api.h>
 #endif
@@ -16,29 +20,23 @@
 namespace sagelab {
 namespace {
 
-// The value of the first "key: value" or "key : value" line of a /proc file.
-std::string proc_value(const char* file, const std::string& key) {
-  std::ifstream in(file);
-  for (std::string line; std::getline(in, line);) {
-    if (!line.starts_with(key)) continue;
-    const auto colon = line.find(':');
-    const auto begin = colon == std::string::npos ? colon : line.find_first_not_of(" \t", colon + 1);
-    if (begin != std::string::npos) return line.substr(begin);
-  }
-  return {};
-}
-
-int64_t memory_bytes(const char* key) {
-  return std::atoll(proc_value("/proc/meminfo", key).c_str()) * 1024;
+// "model name : ..." of the first core.
+std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos)
+      return line.substr(line.find(": ") + 2);
+  return "CPU";
 }
 
 DeviceInfo cpu_info() {
   DeviceInfo info;
-  info.name = proc_value("/proc/cpuinfo", "model name");
-  if (info.name.empty()) info.name = "CPU";
+  info.name = cpu_name();
   info.cores = int(std::thread::hardware_concurrency());
-  info.total_bytes = memory_bytes("MemTotal");
-  info.free_bytes = memory_bytes("MemAvailable");
+  const auto memory = device_memory(at::kCPU);
+  info.total_bytes = memory.total;
+  info.free_bytes = memory.free;
+  info.cache_bytes = std::max<int64_t>(::sysconf(_SC_LEVEL2_CACHE_SIZE), 0);
   return info;
 }
 
@@ -56,6 +54,7 @@ DeviceInfo gpu_info(int index) {
   info.name = properties.name;
   info.capability = fmt::format("{}.{}", properties.major, properties.minor);
   info.cores = properties.multiProcessorCount;
+  info.cache_bytes = properties.l2CacheSize;
   int previous = 0;
   size_t free = 0, total = 0;
   cudaGetDevice(&previous);

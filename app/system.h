@@ -17,6 +17,7 @@ struct DeviceInfo {
   std::string capability;  // "9.0"; empty for the CPU
   int cores = 0;           // CPU threads or multiprocessors
   int64_t total_bytes = 0, free_bytes = 0;
+  int64_t cache_bytes = 0;  // level 2; 0 where the system does not say
 };
 
 // The CPU first, then each GPU.

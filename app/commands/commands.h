@@ -11,5 +11,6 @@ namespace sagelab {
 void add_generate(CLI::App& app, std::span<const char* const> arguments, int& exit_code);
 void add_info(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
+void add_attend(CLI::App& app, int& exit_code);
 
 }  // namespace sagelab
