@@ -33,10 +33,10 @@ struct Epilogue {
 
  private:
   static __device__ int lane() {
-    return threadIdx.x % 32;
+    return lane_index();
   }
   __device__ int first() const {
-    return w.q_tile * kQRows + static_cast<int>(threadIdx.x) / 32 * kWarpRows;
+    return w.q_tile * kQRows + thread_index() / 32 * kWarpRows;
   }
 
   static __device__ void gather_sums(Warp<S>& warp) {

@@ -37,6 +37,10 @@ SAGELAB_HOST_DEVICE constexpr int a_offset(int lane, int row_bytes) {
 SAGELAB_HOST_DEVICE constexpr int b_offset(int lane, int row_bytes) {
   return swizzled(lane / 16 * 8 + lane % 8, lane / 8 % 2 * 16, row_bytes);
 }
+// For the four registers of B of one accumulator tile, two steps along the row.
+SAGELAB_HOST_DEVICE constexpr int row_offset(int lane, int row_bytes) {
+  return swizzled(lane % 8, lane / 8 * 16, row_bytes);
+}
 // The same for a later step along the row: the swizzle is an exclusive or, so this is one too.
 SAGELAB_HOST_DEVICE constexpr int step_offset(int offset, int step) {
   return offset ^ step * kStepBytes;

@@ -11,10 +11,11 @@ namespace sagelab::attention::sage2::mma {
 // All threads of the block copy kSize contiguous bytes to shared memory.
 template <int kSize>
 __device__ void copy_tile(uint32_t to, const void* from) {
+  const int first = thread_index() * 16;
+  const char* mine = static_cast<const char*>(from) + first;
 #pragma unroll
   for (int i = 0; i < kSize; i += kThreads * 16) {
-    const int at = i + static_cast<int>(threadIdx.x) * 16;
-    if (i + kThreads * 16 <= kSize || at < kSize) copy_async(to + at, static_cast<const char*>(from) + at);
+    if (i + kThreads * 16 <= kSize || i + first < kSize) copy_async(to + first + i, mine + i);
   }
 }
 
@@ -36,14 +37,13 @@ template <class S>
 struct Loader {
   const AttentionParams& p;
   uint32_t memory;
-  uint32_t q_tile, first_kv_tile, first_delta_tile;
+  uint32_t q_tile, first_kv_tile;
 
   __device__ Loader(const AttentionParams& params, const Work& w, uint32_t shared)
       : p(params), memory(shared) {
     const uint32_t kv_tiles = static_cast<uint32_t>(tiles(p.kv_len, kKeys));
     q_tile = w.q_head * static_cast<uint32_t>(tiles(p.q_len, kQRows)) + w.q_tile;
     first_kv_tile = w.kv * kv_tiles;
-    first_delta_tile = q_tile * kv_tiles;
   }
 
   __device__ uint32_t k_at(int stage) const { return memory + S::kK + stage * S::kKStage; }
@@ -56,7 +56,8 @@ struct Loader {
     copy_tile<S::kKTile>(k_at(stage),
                          static_cast<const char*>(p.x.k) + int64_t(first_kv_tile + tile) * S::kKTile);
     if constexpr (S::kInt4) {
-      const float* delta = p.x.delta + int64_t(first_delta_tile + tile) * kKeys;
+      const float* delta =
+          p.x.delta + int64_t(q_tile * static_cast<uint32_t>(tiles(p.kv_len, kKeys)) + tile) * kKeys;
       if (p.x.delta) copy_tile<S::kDelta>(k_at(stage) + S::kKTile, delta);
     }
   }
@@ -70,10 +71,10 @@ struct Loader {
   }
   // This thread's scales: one of K, and one of Q times what takes scores to base-2 logarithms.
   __device__ float k_scale(int tile) const {
-    return p.x.k_scale[int64_t(first_kv_tile + tile) * kKScalesPerTile + threadIdx.x % 4];
+    return p.x.k_scale[int64_t(first_kv_tile + tile) * kKScalesPerTile + thread_index() % 4];
   }
   __device__ float q_scale() const {
-    const int at = threadIdx.x / 32 * 8 + threadIdx.x % 32 / 4;
+    const int at = thread_index() / 32 * 8 + lane_index() / 4;
     return p.x.q_scale[int64_t(q_tile) * q_scales_per_tile(Arch::Sm80) + at] * (p.scale * kLog2e);
   }
 };
@@ -81,19 +82,9 @@ struct Loader {
 // int4 without smooth-Q adds a delta of zero.
 template <class S>
 __device__ void clear_delta(unsigned char* memory) {
-  if (threadIdx.x >= 2 * kKeys) return;
-  const int stage = threadIdx.x / kKeys, key = threadIdx.x % kKeys;
+  static_assert(kThreads == 2 * kKeys);
+  const int stage = thread_index() / kKeys, key = thread_index() % kKeys;
   reinterpret_cast<float*>(memory + S::kK + stage * S::kKStage + S::kKTile)[key] = 0;
-}
-
-// The keys of tile `tile` that this thread's rows see.
-__device__ inline void set_visible(TileScale& t, const Lengths& lengths, int first, int tile) {
-  const int lane = lane_index();
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int query = first + i / 2 * 16 + accumulator_row(lane, i % 2 * 2);
-    t.visible[i / 2][i % 2] = visible_keys(lengths, query) - tile * kKeys - accumulator_column(lane, 0);
-  }
 }
 
 template <Qk kQk, Pv kPv, int kD>
@@ -103,8 +94,6 @@ __global__ void __launch_bounds__(kThreads, 2) attend(const __grid_constant__ At
   const Work w = work_of(p);
   const Loader<S> loader(p, w, shared_address(memory));
   const Lengths lengths{static_cast<int>(p.q_len), static_cast<int>(p.kv_len), p.causal};
-  const int warp_row = threadIdx.x / 32 * kWarpRows, first = w.q_tile * kQRows + warp_row;
-  const Range mine = range_of(lengths, first, kWarpRows);
   const bool scaled = S::kFp8 && p.settings.v == VScale::Tile;
   const bool sum_fp32 = p.settings.sum == Sum::Fp32;
 
@@ -112,8 +101,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend(const __grid_constant__ At
   float k_scale = 0;
   loader.load_q();
   if (tile >= 0) {
-    loader.load_k(tile, 0);
-    if (S::kVStages == 2) loader.load_v(tile, 0);
+    loader.load_k(tile, tile % 2);
+    if (S::kVStages == 2) loader.load_v(tile, tile % 2);
     k_scale = loader.k_scale(tile);
   }
   commit_copies();
@@ -125,9 +114,12 @@ __global__ void __launch_bounds__(kThreads, 2) attend(const __grid_constant__ At
   if (S::kQInRegisters) {
     wait_copies<0>();
     __syncthreads();
-    warp.keep_queries(loader.memory + warp_row * S::kQkBytes);
+    warp.keep_queries(loader.memory + thread_index() / 32 * kWarpRows * S::kQkBytes);
   }
-  for (int stage = 0; tile >= 0; --tile, stage ^= 1) {
+  for (; tile >= 0; --tile) {
+    const int stage = tile % 2;
+    const int warp_row = thread_index() / 32 * kWarpRows, first = w.q_tile * kQRows + warp_row;
+    const Range mine = range_of(lengths, first, kWarpRows);
     // After this barrier this tile's K is here (V too, if it has two stages), and no warp is still at the
     // tile before: what that one occupied may be overwritten.
     wait_copies<0>();
@@ -135,6 +127,9 @@ __global__ void __launch_bounds__(kThreads, 2) attend(const __grid_constant__ At
     TileScale t{.sigma = q_scale * k_scale,
                 .log2_scale = p.scale * kLog2e,
                 .masked = tile >= mine.full,
+                .lengths = lengths,
+                .first_query = first,
+                .first_key = tile * kKeys,
                 .sum = sum_fp32};
     if (S::kVStages == 1) {
       loader.load_v(tile, 0);
@@ -149,7 +144,6 @@ __global__ void __launch_bounds__(kThreads, 2) attend(const __grid_constant__ At
     const bool active = tile < mine.tiles;
     if (active) {
       t.delta = loader.k_at(stage) + S::kKTile;
-      if (t.masked) set_visible(t, lengths, first, tile);
       warp.multiply_keys(loader.memory + warp_row * S::kQkBytes, loader.k_at(stage));
       warp.softmax(t);
     }
@@ -164,7 +158,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend(const __grid_constant__ At
   }
   wait_copies<0>();
   __syncthreads();  // the rows are staged where the tiles were
-  Epilogue<S>{p, work_of(p), memory + threadIdx.x / 32 * (16 * kD * 2)}.finish(warp);
+  Epilogue<S>{p, work_of(p), memory + thread_index() / 32 * (16 * kD * 2)}.finish(warp);
 }
 
 template <Qk kQk, Pv kPv, int kD>

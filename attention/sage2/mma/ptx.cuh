@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "attention/sage2/mma/fragments.h"
+
 namespace sagelab::attention::sage2::mma {
 
 __device__ inline uint32_t shared_address(const void* pointer) {
@@ -21,12 +23,16 @@ __device__ inline uint32_t block_index() {
   return block;
 }
 
-// This thread's place in its warp. What follows from it is worked out anew at each call: addresses that are
-// cheap to compute would otherwise sit in registers for the length of a loop.
+// threadIdx.x. What follows from it is worked out anew at each call: addresses that are cheap to compute
+// would otherwise sit in registers for the length of a loop.
+__device__ inline int thread_index() {
+  unsigned thread = threadIdx.x;
+  asm volatile("" : "+r"(thread));
+  return static_cast<int>(thread % kThreads);
+}
+// This thread's place in its warp, likewise.
 __device__ inline int lane_index() {
-  int lane = static_cast<int>(threadIdx.x) % 32;
-  asm volatile("" : "+r"(lane));
-  return lane;
+  return thread_index() % 32;
 }
 
 // Two floats of shared memory, read where it stands.

@@ -14,12 +14,14 @@ namespace sagelab::attention::sage2::mma {
 
 // What a tile of keys brings to the softmax.
 struct TileScale {
-  float sigma;        // takes this thread's integer scores to base-2 logarithms
-  float log2_scale;   // the same for delta
-  uint32_t delta;     // in shared memory, [kKeys]; int4 only
-  bool masked;        // whether `visible` matters
-  int visible[2][2];  // [m][r]: keys of the tile that the row sees, less this thread's first column
-  bool sum;           // whether to sum P in fp32
+  float sigma;       // takes this thread's integer scores to base-2 logarithms
+  float log2_scale;  // the same for delta
+  uint32_t delta;    // in shared memory, [kKeys]; int4 only
+  bool masked;       // whether `visible` matters
+  Lengths lengths;   // with the next two: which keys are masked
+  int first_query;   // of the warp
+  int first_key;     // of the tile
+  bool sum;          // whether to sum P in fp32
 };
 
 template <class S>
@@ -74,6 +76,7 @@ struct Warp {
   }
 
   __device__ void softmax(const TileScale& t) {
+    if constexpr (S::kInt4) add_delta(t);
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       float x[kKeyTiles][4];
@@ -114,8 +117,20 @@ struct Warp {
     }
   }
 
-  static __device__ bool visible(const TileScale& t, int m, int n, int element) {
-    return n * 8 + element % 2 < t.visible[m][element / 2];
+  // Puts `instead` where a row does not see a key.
+  template <class T>
+  static __device__ void mask(T (&x)[kKeyTiles][4], int m, const TileScale& t, T instead) {
+    const int lane = lane_index();
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int query = t.first_query + m * 16 + accumulator_row(lane, 2 * r);
+      const int visible = visible_keys(t.lengths, query) - t.first_key - accumulator_column(lane, 0);
+#pragma unroll
+      for (int n = 0; n < kKeyTiles; ++n) {
+        if (n * 8 >= visible) x[n][2 * r] = instead;
+        if (n * 8 + 1 >= visible) x[n][2 * r + 1] = instead;
+      }
+    }
   }
 
   // Takes the largest of a thread's scores to the row's new maximum. Rows that have seen no key stay at a
@@ -131,12 +146,7 @@ struct Warp {
   // The maximum is taken of the integers: the factor is positive, and integers compare at full rate.
   __device__ void exponentials(float (&x)[kKeyTiles][4], int m, const TileScale& t) {
     int(&s)[kKeyTiles][4] = scores[m];
-    if (t.masked) {
-#pragma unroll
-      for (int i = 0; i < kKeyTiles * 4; ++i) {
-        if (!visible(t, m, i / 4, i % 4)) s[i / 4][i % 4] = INT_MIN;
-      }
-    }
+    if (t.masked) mask(s, m, t, INT_MIN);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       int most = s[0][2 * r];
@@ -148,30 +158,28 @@ struct Warp {
     for (int i = 0; i < kKeyTiles * 4; ++i) {
       x[i / 4][i % 4] = exp2_fast(fmaf(s[i / 4][i % 4], t.sigma, S::kLog2P - top[m][i % 4 / 2]));
     }
-    if (t.masked) {
-#pragma unroll
-      for (int i = 0; i < kKeyTiles * 4; ++i) {
-        if (!visible(t, m, i / 4, i % 4)) x[i / 4][i % 4] = 0;
-      }
-    }
+    if (t.masked) mask(x, m, t, 0.f);
   }
 
-  // The same where each column has a term of its own.
-  __device__ void exponentials_of_sums(float (&x)[kKeyTiles][4], int m, const TileScale& t) {
+  // The same where each column has a term of its own: with it, scores become floats, and stay in place.
+  __device__ void add_delta(const TileScale& t) {
     const uint32_t delta = t.delta + lane_index() % 4 * 8;
 #pragma unroll
     for (int n = 0; n < kKeyTiles; ++n) {
       const float2 d = load_pair(delta + n * 32);
+      const float log2_d[2] = {d.x * t.log2_scale, d.y * t.log2_scale};
 #pragma unroll
-      for (int e = 0; e < 4; ++e)
-        x[n][e] = fmaf(scores[m][n][e], t.sigma, (e % 2 ? d.y : d.x) * t.log2_scale);
-    }
-    if (t.masked) {
-#pragma unroll
-      for (int i = 0; i < kKeyTiles * 4; ++i) {
-        if (!visible(t, m, i / 4, i % 4)) x[i / 4][i % 4] = -INFINITY;
+      for (int i = 0; i < 8; ++i) {
+        int& score = scores[i / 4][n][i % 4];
+        score = __float_as_int(fmaf(score, t.sigma, log2_d[i % 2]));
       }
     }
+  }
+
+  __device__ void exponentials_of_sums(float (&x)[kKeyTiles][4], int m, const TileScale& t) {
+#pragma unroll
+    for (int i = 0; i < kKeyTiles * 4; ++i) x[i / 4][i % 4] = __int_as_float(scores[m][i / 4][i % 4]);
+    if (t.masked) mask(x, m, t, -INFINITY);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float most = kLowest;
@@ -248,6 +256,7 @@ struct Warp {
     for (int step = 0; step < S::kPvSteps; ++step) {
 #pragma unroll
       for (int n = 0; n < S::kDim / 8; n += 2) {
+        __syncwarp();
         uint32_t b[4];
         load_matrices(b, v + n * 8 * S::kVBytes + step_offset(b_at, step));
 #pragma unroll
@@ -259,32 +268,28 @@ struct Warp {
     }
   }
 
-  // P times 16 channels of V, of this tile alone.
-  __device__ void multiply_columns(float (&of_tile)[2][2][4], uint32_t v) {
-    const int b_at = b_offset(lane_index(), S::kVBytes);
-    uint32_t half[2][2][2] = {};
+  // P times 8 channels of V, of this tile alone. at: where in shared memory this lane points ldmatrix.
+  __device__ void multiply_columns(float (&of_tile)[2][4], uint32_t at) {
+    static_assert(!S::kFp8 || S::kPvSteps == 2);
+    uint32_t b[4], half[2][2] = {};
+    load_matrices(b, at);
 #pragma unroll
-    for (int i = 0; i < 16; ++i) of_tile[i / 8][i / 4 % 2][i % 4] = 0;
+    for (int i = 0; i < 8; ++i) of_tile[i / 4][i % 4] = 0;
 #pragma unroll
-    for (int step = 0; step < S::kPvSteps; ++step) {
-      uint32_t b[4];
-      load_matrices(b, v + step_offset(b_at, step));
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int m = i / 2, n = i % 2;
-        if constexpr (S::kHalfSums) {
-          mma_fp8_half(half[m][n], p[m][step], b[2 * n], b[2 * n + 1]);
-        } else {
-          mma_fp8(of_tile[m][n], p[m][step], b[2 * n], b[2 * n + 1]);
-        }
+    for (int i = 0; i < 4; ++i) {
+      const int step = i / 2, m = i % 2;
+      if constexpr (S::kHalfSums) {
+        mma_fp8_half(half[m], p[m][step], b[2 * step], b[2 * step + 1]);
+      } else {
+        mma_fp8(of_tile[m], p[m][step], b[2 * step], b[2 * step + 1]);
       }
     }
     if constexpr (S::kHalfSums) {
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const float2 x = unpack_half(half[i / 4][i / 2 % 2][i % 2]);
-        of_tile[i / 4][i / 2 % 2][i % 2 * 2] = x.x;
-        of_tile[i / 4][i / 2 % 2][i % 2 * 2 + 1] = x.y;
+      for (int i = 0; i < 4; ++i) {
+        const float2 x = unpack_half(half[i / 2][i % 2]);
+        of_tile[i / 2][i % 2 * 2] = x.x;
+        of_tile[i / 2][i % 2 * 2 + 1] = x.y;
       }
     }
   }
@@ -292,23 +297,30 @@ struct Warp {
   // Two levels: the tensor cores' accumulators, which round coarsely, hold one tile of keys only.
   template <bool kScaled>
   __device__ void accumulate_fp8(uint32_t v, uint32_t v_scale) {
+    // The compiler would begin more of these products early than there are registers for, but does not move
+    // them past a barrier. Hopper has no FP8 in mma.sync, and needs registers to make do without.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+    constexpr int kAtOnce = 1;
+#else
+    constexpr int kAtOnce = 4;
+#endif
+    const int lane = lane_index();
+    const uint32_t at = v + row_offset(lane, S::kVBytes);
 #pragma unroll
-    for (int n = 0; n < S::kDim / 8; n += 2) {
-      float of_tile[2][2][4];
-      multiply_columns(of_tile, v + n * 8 * S::kVBytes);
+    for (int n = 0; n < S::kDim / 8; ++n) {
+      if (n % kAtOnce == 0) __syncwarp();
+      float of_tile[2][4];
+      multiply_columns(of_tile, at + n * 8 * S::kVBytes);
+      float2 scale = {1, 1};
+      if constexpr (kScaled) scale = load_pair(v_scale + n * 32 + lane % 4 * 8);
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        float2 scale = {1, 1};
-        if constexpr (kScaled) scale = load_pair(v_scale + (n + i) * 32 + lane_index() % 4 * 8);
-#pragma unroll
-        for (int j = 0; j < 8; ++j) {
-          const int m = j / 4, e = j % 4;
-          float& to = o[m][n + i][e];
-          if constexpr (kScaled) {
-            to = fmaf(of_tile[m][i][e], e % 2 ? scale.y : scale.x, to * decay[m][e / 2]);
-          } else {
-            to = fmaf(to, decay[m][e / 2], of_tile[m][i][e]);
-          }
+      for (int i = 0; i < 8; ++i) {
+        const int m = i / 4, e = i % 4;
+        float& to = o[m][n][e];
+        if constexpr (kScaled) {
+          to = fmaf(of_tile[m][e], e % 2 ? scale.y : scale.x, to * decay[m][e / 2]);
+        } else {
+          to = fmaf(to, decay[m][e / 2], of_tile[m][e]);
         }
       }
     }
