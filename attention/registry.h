@@ -17,6 +17,11 @@ struct Entry {
   // Largest relative L2 error against the fp64 reference that conformance accepts, for N(0, 1) inputs, per
   // input dtype.
   double bound_fp32, bound_bf16, bound_fp16;
+  // Largest absolute error of the lse on the same inputs.
+  double bound_lse = 1e-4;
+  // What the bounds are multiplied by where q, k and v are six times as large: more than 1 where the scores
+  // are quantized.
+  double large_values = 1;
 };
 
 // Every backend that can be named, wrappers left out. Tests, `info` and the window iterate over this.

@@ -180,10 +180,11 @@ TEST(Registry, EveryEntryMakesItself) {
   }
 }
 
-TEST(Registry, DefaultIsInTheTable) {
+TEST(Registry, Defaults) {
+  EXPECT_EQ(default_spec(at::Device(at::kCPU)), "sdpa");
+  EXPECT_EQ(default_spec(at::Device(at::kCUDA, 0)), "prefer(sage2,sdpa)");
   for (const at::Device device : {at::Device(at::kCPU), at::Device(at::kCUDA, 0)}) {
-    EXPECT_EQ(default_spec(device), "sdpa");
-    EXPECT_EQ(make_backend(default_spec(device))->name(), "sdpa");
+    EXPECT_EQ(make_backend(default_spec(device))->name(), default_spec(device));
   }
 }
 
