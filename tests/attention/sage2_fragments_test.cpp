@@ -3,6 +3,7 @@
 // the PTX ISA describes them, on tiles laid out as the prologue lays them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <random>
@@ -91,6 +92,20 @@ TEST_P(FragmentsTest, LoadsTheOperandBOfTwoTiles) {
         const int row = first + reg / 2 * 8 + at.row;
         ASSERT_EQ(b[reg][lane][byte], rows[row * row_bytes + step * kStepBytes + at.byte]);
       }
+    }
+  }
+}
+
+TEST(Fragments, LoadsTheOperandBOfTwoSteps) {
+  constexpr int kRowBytes = 64;
+  const Bytes rows = random_rows(128, kRowBytes, 3), tile = tile_of(rows, kRowBytes);
+  for (int first = 0; first < 128; first += 8) {
+    const auto b =
+        load_matrices(tile, [&](int lane) { return first * kRowBytes + row_offset(lane, kRowBytes); });
+    for (int i = 0; i < 4 * 32 * 4; ++i) {
+      const int reg = i / 128, lane = i / 4 % 32, byte = i % 4;
+      const At at = b_element(lane, reg % 2, byte);
+      ASSERT_EQ(b[reg][lane][byte], rows[(first + at.row) * kRowBytes + reg / 2 * kStepBytes + at.byte]);
     }
   }
 }

@@ -302,7 +302,7 @@ struct Warp {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
     constexpr int kAtOnce = 1;
 #else
-    constexpr int kAtOnce = 4;
+    constexpr int kAtOnce = S::kInt4 ? 8 : 4;
 #endif
     const int lane = lane_index();
     const uint32_t at = v + row_offset(lane, S::kVBytes);
