@@ -26,17 +26,16 @@ __device__ float row_sum(float x) {
 
 template <int kLanes>
 __device__ void normalise(float (&x)[kVector], const Rows& rows, const RowAt& at) {
-  float mean = 0;
+  const float share = 1.f / at.head_dim;
+  float mean = 0, square = 0;
   if (rows.norm == NormKind::Layer) {
-    float sum = 0;
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) sum += x[i];
-    mean = row_sum<kLanes>(at.active ? sum : 0.f) / at.head_dim;
+    for (int i = 0; i < kVector; ++i) mean += x[i];
+    mean = row_sum<kLanes>(at.active ? mean : 0.f) * share;
   }
-  float square = 0;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) square += (x[i] - mean) * (x[i] - mean);
-  const float inverse = rsqrtf(row_sum<kLanes>(at.active ? square : 0.f) / at.head_dim + rows.eps);
+  const float inverse = rsqrtf(row_sum<kLanes>(at.active ? square : 0.f) * share + rows.eps);
   if (!at.active) return;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
@@ -46,34 +45,47 @@ __device__ void normalise(float (&x)[kVector], const Rows& rows, const RowAt& at
   }
 }
 
-__device__ inline void rotate(float (&x)[kVector], const Rotation& r, const RowAt& at) {
+// Cosines, then sines, of the angles of positions times frequencies. Not inlined: long, and rare.
+static __device__ __noinline__ void turn(float* cosines, const Rotation& r, const RowAt& at) {
   const int half = at.head_dim / 2, pair = at.column / 2;
-  float c[kVector / 2], s[kVector / 2];
-  if (r.cos) {
-    const int64_t first = at.token * half + pair;
-    *reinterpret_cast<float4*>(c) = *reinterpret_cast<const float4*>(r.cos + first);
-    *reinterpret_cast<float4*>(s) = *reinterpret_cast<const float4*>(r.sin + first);
-  } else {
-#pragma unroll
-    for (int i = 0; i < kVector / 2; ++i) {
-      float angle = 0;
-#pragma unroll
-      for (int axis = 0; axis < 3; ++axis) {
-        const int64_t of = (int64_t(axis) * r.frequency_heads + at.head) * half + pair + i;
-        angle += r.positions[at.token * 3 + axis] * r.frequencies[of];
-      }
-      sincosf(angle, &s[i], &c[i]);
-    }
-  }
-#pragma unroll
   for (int i = 0; i < kVector / 2; ++i) {
-    const float even = x[2 * i], odd = x[2 * i + 1];
-    x[2 * i] = even * c[i] - odd * s[i];
-    x[2 * i + 1] = odd * c[i] + even * s[i];
+    float angle = 0;
+    for (int axis = 0; axis < 3; ++axis) {
+      const int64_t of = (int64_t(axis) * r.frequency_heads + at.head) * half + pair + i;
+      angle += r.positions[at.token * 3 + axis] * r.frequencies[of];
+    }
+    sincosf(angle, &cosines[kVector / 2 + i], &cosines[i]);
   }
 }
 
-// One thread's elements of a row. All kLanes threads of a row call.
+__device__ inline void rotate(float (&x)[kVector], const Rotation& r, const RowAt& at) {
+  float c[kVector];  // cosines, sines
+  if (r.cos) {
+    const int64_t first = at.token * (at.head_dim / 2) + at.column / 2;
+    *reinterpret_cast<float4*>(c) = *reinterpret_cast<const float4*>(r.cos + first);
+    *reinterpret_cast<float4*>(c + kVector / 2) = *reinterpret_cast<const float4*>(r.sin + first);
+  } else {
+    float computed[kVector];
+    turn(computed, r, at);
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) c[i] = computed[i];
+  }
+#pragma unroll
+  for (int i = 0; i < kVector / 2; ++i) {
+    const float even = x[2 * i], odd = x[2 * i + 1], sine = c[kVector / 2 + i];
+    x[2 * i] = even * c[i] - odd * sine;
+    x[2 * i + 1] = odd * c[i] + even * sine;
+  }
+}
+
+// Norm and rotation of one thread's elements of a row, in fp32. All kLanes threads of a row call.
+template <int kLanes>
+__device__ void finish_row(float (&x)[kVector], const Rows& rows, const Rotation& rotation, const RowAt& at) {
+  if (rows.norm != NormKind::None) normalise<kLanes>(x, rows, at);
+  if (at.active && rows.rotate) rotate(x, rotation, at);
+}
+
+// The same from memory; zeros where not active.
 template <class T, int kLanes>
 __device__ void load_row(float (&x)[kVector], const Rows& rows, const Rotation& rotation, const RowAt& at) {
 #pragma unroll
@@ -84,8 +96,7 @@ __device__ void load_row(float (&x)[kVector], const Rows& rows, const Rotation& 
 #pragma unroll
     for (int i = 0; i < kVector; ++i) x[i] = in[i];
   }
-  if (rows.norm != NormKind::None) normalise<kLanes>(x, rows, at);
-  if (at.active && rows.rotate) rotate(x, rotation, at);
+  finish_row<kLanes>(x, rows, rotation, at);
 }
 
 }  // namespace sagelab::kernel

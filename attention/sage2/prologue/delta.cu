@@ -17,10 +17,11 @@ __global__ __launch_bounds__(kThreads) void delta_kernel(const __grid_constant__
             group = shape.heads / shape.kv_heads;
   const int64_t kv_tiles = tiles(shape.kv_len, keys), q_tiles = tiles(shape.q_len, kQRows);
   const int64_t kv = int64_t(blockIdx.z) * shape.kv_heads + blockIdx.y;
+  Reader<From, Stream::K> rows(p, blockIdx.z, blockIdx.y);
   for (int row = From::row(); row < keys; row += From::kRowsAtOnce) {
     const int64_t token = int64_t(blockIdx.x) * keys + row;
     float x[kVector];
-    From{p}.load(x, Stream::K, blockIdx.z, blockIdx.y, token);
+    rows.load(x, token);
     const bool there = token < shape.kv_len;
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {

@@ -38,33 +38,33 @@ __device__ float most_of(float x) {
 
 // Clears what is not finite; whether there was any.
 __device__ inline bool clear_odd(float (&x)[kVector]) {
-  bool odd = false;
+  float probe = 0;  // stays 0, or becomes NaN
 #pragma unroll
-  for (int i = 0; i < kVector; ++i) {
-    if (!finite(x[i])) x[i] = 0, odd = true;
-  }
-  return odd;
+  for (int i = 0; i < kVector; ++i) probe = fmaf(x[i], 0.f, probe);
+  if (probe == 0) return false;
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) x[i] = finite(x[i]) ? x[i] : 0.f;
+  return true;
 }
 
 // Eight values of a row of Q or K at `column`, as int8 or int4.
 __device__ inline void store_integers(char* tile, int row, int column, const float (&x)[kVector],
                                       float inverse, int dim, Qk qk) {
-  int n[kVector];
+  constexpr float kMagic = 12582912;  // 1.5 * 2^23: the sum's low bits are the integer, rounded half to even
+  unsigned n[kVector];
 #pragma unroll
-  for (int i = 0; i < kVector; ++i) n[i] = __float2int_rn(__fmul_rn(x[i], inverse));
+  for (int i = 0; i < kVector; ++i) n[i] = __float_as_uint(__fadd_rn(__fmul_rn(x[i], inverse), kMagic));
   if (qk == Qk::Int8) {
-    uint2 packed{0, 0};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      packed.x |= unsigned(n[i] & 255) << 8 * i;
-      packed.y |= unsigned(n[i + 4] & 255) << 8 * i;
-    }
-    *reinterpret_cast<uint2*>(tile + swizzled(row, column, dim)) = packed;
+    const auto low_bytes = [&](int i) {
+      return __byte_perm(__byte_perm(n[i], n[i + 1], 0x0040), __byte_perm(n[i + 2], n[i + 3], 0x0040),
+                         0x5410);
+    };
+    *reinterpret_cast<uint2*>(tile + swizzled(row, column, dim)) = {low_bytes(0), low_bytes(4)};
     return;
   }
   unsigned packed = 0;
 #pragma unroll
-  for (int i = 0; i < kVector; ++i) packed |= unsigned(n[i] & 15) << 4 * i;
+  for (int i = 0; i < kVector; ++i) packed |= (n[i] & 15) << 4 * i;
   *reinterpret_cast<unsigned*>(tile + swizzled(row, column / 2, dim / 2)) = packed;
 }
 
@@ -97,8 +97,13 @@ struct Quantizer {
     constexpr int kSteps = kKeys / kAtOnce;
     const int64_t bh = int64_t(batch) * p.shape.kv_heads + head,
                   at = bh * tiles(p.shape.kv_len, kKeys) + tile;
-    const From from{p};
+    Reader<From, Stream::K> fetch(p, batch, head), finish = fetch;
     const int row = From::row(), column = From::column();
+    Pack<T> in[kSteps];
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      in[step] = fetch.fetch(tile * kKeys + step * kAtOnce + row);
+    }
     float x[kSteps][kVector], amax = 0, mean[kVector] = {};
     if (p.x.k_mean) {
 #pragma unroll
@@ -107,7 +112,7 @@ struct Quantizer {
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       const int64_t token = tile * kKeys + step * kAtOnce + row;
-      from.load(x[step], Stream::K, batch, head, token);
+      finish.finish(x[step], in[step], token);
       if (token < p.shape.kv_len) {
 #pragma unroll
         for (int i = 0; i < kVector; ++i) x[step][i] -= mean[i];
@@ -166,13 +171,18 @@ struct Quantizer {
     constexpr int kSteps = kQRows / kAtOnce, kScales = q_scales_per_tile(kArch);
     const int64_t bh = int64_t(batch) * p.shape.heads + head, at = bh * tiles(p.shape.q_len, kQRows) + tile;
     const int64_t kv = int64_t(batch) * p.shape.kv_heads + head / (p.shape.heads / p.shape.kv_heads);
-    const From from{p};
+    Reader<From, Stream::Q> fetch(p, batch, head), finish = fetch;
     const int row = From::row(), column = From::column();
+    Pack<T> in[kSteps];
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      in[step] = fetch.fetch(tile * kQRows + step * kAtOnce + row);
+    }
     float x[kSteps][kVector];
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       const int64_t token = tile * kQRows + step * kAtOnce + row;
-      from.load(x[step], Stream::Q, batch, head, token);
+      finish.finish(x[step], in[step], token);
       note(clear_odd(x[step]));
       if (p.x.q_shift) {
         float dot = 0;
@@ -269,30 +279,36 @@ struct Quantizer {
     p.x.v_scale[at * kDim + threadIdx.x] = step.scale;
   }
 
+  // The key that is the e-th of this thread's four of a step; beyond the last where there is none.
+  __device__ int64_t key_of(int step, int e) const {
+    const int group = step * kGroupsAtOnce + From::row() / 4, c = From::row() % 4;
+    const int64_t token = tile * kKeys + group * 16 + e / 2 * 8 + 2 * c + e % 2;
+    return group < kKeys / 16 && token < p.shape.kv_len ? token : p.shape.kv_len;
+  }
+
   __device__ void values() const {
     const int64_t bh = int64_t(batch) * p.shape.kv_heads + head,
                   at = bh * tiles(p.shape.kv_len, kKeys) + tile;
-    const From from{p};
-    const int c = From::row() % 4, column = From::column();
+    Reader<From, Stream::V> fetch(p, batch, head), finish = fetch;
+    const int column = From::column();
+    Pack<T> in[kVSteps][4];
+#pragma unroll
+    for (int i = 0; i < kVSteps * 4; ++i) in[i / 4][i % 4] = fetch.fetch(key_of(i / 4, i % 4));
     float x[kVSteps][4][kVector], amax[kVector] = {}, mean[kVector] = {};
     if (p.x.v_mean) {
 #pragma unroll
       for (int i = 0; i < kVector; ++i) mean[i] = p.x.v_mean[bh * kDim + column + i];
     }
 #pragma unroll
-    for (int step = 0; step < kVSteps; ++step) {
-      const int group = step * kGroupsAtOnce + From::row() / 4;
+    for (int n = 0; n < kVSteps * 4; ++n) {
+      float(&y)[kVector] = x[n / 4][n % 4];
+      const int64_t token = key_of(n / 4, n % 4);
+      finish.finish(y, in[n / 4][n % 4], token);
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int64_t token = tile * kKeys + group * 16 + e / 2 * 8 + 2 * c + e % 2;
-        const bool there = group < kKeys / 16 && token < p.shape.kv_len;
-        from.load(x[step][e], Stream::V, batch, head, there ? token : p.shape.kv_len);
+      for (int i = 0; i < kVector; ++i) y[i] -= token < p.shape.kv_len ? mean[i] : 0.f;
+      note(clear_odd(y));
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) x[step][e][i] -= there ? mean[i] : 0.f;
-        note(clear_odd(x[step][e]));
-#pragma unroll
-        for (int i = 0; i < kVector; ++i) amax[i] = fmaxf(amax[i], fabsf(x[step][e][i]));
-      }
+      for (int i = 0; i < kVector; ++i) amax[i] = fmaxf(amax[i], fabsf(y[i]));
     }
     v_scales(amax, bh, at);
     __syncthreads();
@@ -322,10 +338,11 @@ __global__ __launch_bounds__(kThreads, 2) void quantize_kernel(const __grid_cons
   const int64_t kv_tiles = tiles(p.shape.kv_len, Work::kKeys), q_tiles = tiles(p.shape.q_len, kQRows);
   const int64_t kv_blocks = kv_tiles * p.shape.kv_heads * p.shape.batch;
   const bool kv = blockIdx.x < kv_blocks;
+  // Heads first: what lies side by side in memory is read at the same time.
   const int64_t block = kv ? blockIdx.x : blockIdx.x - kv_blocks, per_head = kv ? kv_tiles : q_tiles;
   const int heads = kv ? p.shape.kv_heads : p.shape.heads;
-  const Work work{
-      p, scratch, shared, int(block / per_head / heads), int(block / per_head % heads), block % per_head};
+  const int64_t tile = block / heads % per_head;
+  const Work work{p, scratch, shared, int(block / heads / per_head), int(block % heads), tile};
   if (threadIdx.x == 0) shared.odd = 0;
   __syncthreads();
   if (kv) {

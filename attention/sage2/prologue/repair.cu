@@ -56,12 +56,14 @@ __device__ void repair_row(const PrologueParams& p, const RowAt& at, float (&q)[
             column = From::column();
   const int64_t end =
       shape.causal ? min(at.token + shape.kv_len - shape.q_len + 1, shape.kv_len) : shape.kv_len;
+  Reader<From, Stream::K> keys(p, int(at.batch), kv_head);
+  Reader<From, Stream::V> values(p, int(at.batch), kv_head);
   Partial partial;
   for (int64_t base = 0; base < end; base += 32 / kLanes) {
     const int64_t key = base + lane / kLanes;
     float k[kVector], v[kVector], dot = 0;
-    From{p}.load(k, Stream::K, at.batch, kv_head, key < end ? key : shape.kv_len);
-    From{p}.load(v, Stream::V, at.batch, kv_head, key < end ? key : shape.kv_len);
+    keys.load(k, key < end ? key : shape.kv_len);
+    values.load(v, key < end ? key : shape.kv_len);
     if (column < shape.head_dim) {
 #pragma unroll
       for (int i = 0; i < kVector; ++i) dot += q[i] * k[i];
@@ -97,11 +99,12 @@ __global__ __launch_bounds__(kThreads) void repair_kernel(const __grid_constant_
       any(p.x.kv_odd + (int64_t(blockIdx.z) * shape.kv_heads + kv_head) * kv_tiles, kv_tiles);
   const bool odd_queries = p.x.q_odd[(int64_t(blockIdx.z) * shape.heads + head) * gridDim.x + blockIdx.x];
   if (!odd_keys && !odd_queries) return;
+  Reader<From, Stream::Q> queries(p, blockIdx.z, head);
   for (int row = threadIdx.x / 32; row < kQRows; row += kThreads / 32) {
     const RowAt at{blockIdx.z, int64_t(blockIdx.x) * kQRows + row, head};
     if (at.token >= shape.q_len) break;
     float q[kVector];
-    From{p}.load(q, Stream::Q, blockIdx.z, head, at.token);
+    queries.load(q, at.token);
     bool odd = false;
 #pragma unroll
     for (int i = 0; i < kVector; ++i) odd = odd || !finite(q[i]);

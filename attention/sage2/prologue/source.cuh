@@ -10,8 +10,9 @@
 
 namespace sagelab::attention::sage2 {
 
+using sagelab::kernel::finish_row;
 using sagelab::kernel::kVector;
-using sagelab::kernel::load_row;
+using sagelab::kernel::Pack;
 using sagelab::kernel::RowAt;
 
 constexpr int kThreads = 256;
@@ -23,22 +24,74 @@ template <class T, int kLanes>
 struct Source {
   const PrologueParams& p;
 
+  using Packed = Pack<T>;
   static constexpr int kDim = kLanes * kVector;
   static constexpr int kRowsAtOnce = kThreads / kLanes;
   static __device__ int column() { return threadIdx.x % kLanes * kVector; }
   static __device__ int row() { return threadIdx.x / kLanes; }
+};
 
-  __device__ int64_t length(Stream s) const { return s == Stream::Q ? p.shape.q_len : p.shape.kv_len; }
-
-  // Row `token` of all runs, fp32; zeros beyond the last.
-  __device__ void load(float (&x)[kVector], Stream s, int batch, int head, int64_t token) const {
-    const bool active = token < length(s) && column() < p.shape.head_dim;
-    const Run* run = s == Stream::Q ? p.q : s == Stream::K ? p.k : p.v;
-    for (int left = (s == Stream::Q ? p.q_runs : p.kv_runs) - 1; left > 0 && token >= run[1].begin; --left)
-      ++run;
-    const RowAt at{batch, token - run->begin, head, column(), p.shape.head_dim, active};
-    load_row<T, kLanes>(x, run->rows, run->rotation, at);
+// One thread's way through the rows of a head, by ascending token. A row is fetched and finished apart, by
+// one reader each, so that many fetches are under way before the first is looked at.
+template <class Source, Stream kStream>
+class Reader {
+ public:
+  __device__ Reader(const PrologueParams& p, int batch, int head)
+      : p_(p),
+        batch_(batch),
+        head_(head),
+        run_(kStream == Stream::Q   ? p.q
+             : kStream == Stream::K ? p.k
+                                    : p.v),
+        left_(kStream == Stream::Q ? p.q_runs : p.kv_runs),
+        length_(kStream == Stream::Q ? p.shape.q_len : p.shape.kv_len) {
+    enter(run_);
   }
+
+  // As the row lies in memory; undefined beyond the last.
+  __device__ typename Source::Packed fetch(int64_t token) {
+    seek(token);
+    uint4 in{};
+    if (active(token)) in = __ldg(reinterpret_cast<const uint4*>(first_ + (token - run_->begin) * pitch_));
+    return *reinterpret_cast<const typename Source::Packed*>(&in);
+  }
+
+  // In fp32, normed and rotated; zeros beyond the last row.
+  __device__ void finish(float (&x)[kVector], const typename Source::Packed& in, int64_t token) {
+    seek(token);
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) x[i] = in[i];
+    if constexpr (kStream != Stream::V) {
+      const RowAt at{batch_, token - run_->begin, head_, Source::column(), p_.shape.head_dim, active(token)};
+      finish_row<Source::kDim / kVector>(x, run_->rows, run_->rotation, at);
+    }
+  }
+  __device__ void load(float (&x)[kVector], int64_t token) {
+    finish(x, fetch(token), token);
+  }
+
+ private:
+  __device__ bool active(int64_t token) const {
+    return token < length_ && Source::column() < p_.shape.head_dim;
+  }
+  __device__ void seek(int64_t token) {
+    while (left_ > 1 && token >= run_[1].begin) enter(run_ + 1), --left_;
+  }
+  __device__ void enter(const Run* run) {
+    using Element = decltype(Source::Packed::values);
+    constexpr int64_t kBytes = sizeof(Element) / kVector;
+    const sagelab::kernel::Rows& rows = run->rows;
+    run_ = run, pitch_ = rows.token * kBytes;
+    first_ = static_cast<const char*>(rows.data) +
+             (batch_ * rows.batch + head_ * rows.head + Source::column()) * kBytes;
+  }
+
+  const PrologueParams& p_;
+  int batch_, head_;
+  const Run* run_;
+  int left_;
+  int64_t length_, pitch_;
+  const char* first_;
 };
 
 __device__ inline bool finite(float x) {

@@ -7,7 +7,7 @@
 namespace sagelab::attention::sage2 {
 
 // Tokens that one block of the statistics looks at.
-constexpr int kStatisticsChunk = 1024;
+constexpr int kStatisticsChunk = 256;
 
 // Whether the settings want means, and channel scales of V, which only a look at all tokens gives.
 constexpr bool wants_k_mean(const Settings& s) {

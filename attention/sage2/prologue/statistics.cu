@@ -54,29 +54,47 @@ struct Visits {
   }
 };
 
+// f(values, token) for each row of the visits that falls to this thread, several of them on their way at
+// once.
+template <class From, Stream kStream, class F>
+__device__ void each_row(const PrologueParams& p, const Visits& visits, F f) {
+  constexpr int kAtOnce = 4;
+  Reader<From, kStream> fetch(p, blockIdx.z, blockIdx.x), finish = fetch;
+  for (int64_t base = visits.first; base < visits.last; base += kAtOnce * From::kRowsAtOnce) {
+    typename From::Packed in[kAtOnce];
+    int64_t token[kAtOnce];
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) {
+      const int64_t visit = base + n * From::kRowsAtOnce + From::row();
+      token[n] = visit < visits.last ? visits.token(visit) : visits.length;
+      in[n] = fetch.fetch(token[n]);
+    }
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) {
+      float x[kVector];
+      finish.finish(x, in[n], token[n]);
+      if (token[n] < visits.length) f(x, token[n]);
+    }
+  }
+}
+
 constexpr auto kAdd = [](float a, float b) { return a + b; };
 
-// blockIdx: chunk, kv head, batch.
+// blockIdx: kv head, chunk, batch: heads first, since they lie side by side in memory.
 template <class T, int kLanes>
-__global__ __launch_bounds__(kThreads) void statistics_kernel(const __grid_constant__ PrologueParams p,
-                                                              Scratch scratch) {
+__global__ __launch_bounds__(kThreads, 3) void statistics_kernel(const __grid_constant__ PrologueParams p,
+                                                                 Scratch scratch) {
   using From = Source<T, kLanes>;
   __shared__ float shared[From::kRowsAtOnce * From::kDim];
-  const From from{p};
   const Settings& settings = p.shape.settings;
-  const int head = blockIdx.y, batch = blockIdx.z;
-  const int64_t bh = int64_t(batch) * p.shape.kv_heads + head, chunk = blockIdx.x;
-  float x[kVector];
+  const int64_t bh = int64_t(blockIdx.z) * p.shape.kv_heads + blockIdx.x, chunk = blockIdx.y;
   if (wants_k_mean(settings)) {
     const Visits visits(chunk, p.shape.kv_len, settings.smooth_k == Mean::Full);
     float sum[kVector] = {};
-    for (int64_t base = visits.first; base < visits.last; base += From::kRowsAtOnce) {
-      const int64_t visit = base + From::row();
-      const bool there = visit < visits.last;
-      from.load(x, Stream::K, batch, head, there ? visits.token(visit) : p.shape.kv_len);
+    each_row<From, Stream::K>(p, visits, [&](const float(&x)[kVector], int64_t) {
 #pragma unroll
       for (int i = 0; i < kVector; ++i) sum[i] += finite(x[i]) ? x[i] : 0.f;
-    }
+    });
     over_rows<From>(sum, shared, kAdd);
     write<From>(slot(scratch, p.shape, bh, chunk, kSumK, From::kDim), sum);
   }
@@ -86,19 +104,15 @@ __global__ __launch_bounds__(kThreads) void statistics_kernel(const __grid_const
     float sum[kVector] = {}, most[kVector], least[kVector];
 #pragma unroll
     for (int i = 0; i < kVector; ++i) most[i] = -FLT_MAX, least[i] = FLT_MAX;
-    for (int64_t base = visits.first; base < visits.last; base += From::kRowsAtOnce) {
-      const int64_t visit = base + From::row();
-      const bool there = visit < visits.last;
-      const int64_t token = there ? visits.token(visit) : p.shape.kv_len;
-      from.load(x, Stream::V, batch, head, token);
-      const bool counts = there && visits.counts(token, settings.smooth_v);
+    each_row<From, Stream::V>(p, visits, [&](const float(&x)[kVector], int64_t token) {
+      const bool counts = visits.counts(token, settings.smooth_v);
 #pragma unroll
       for (int i = 0; i < kVector; ++i) {
-        if (!there || !finite(x[i])) continue;
+        if (!finite(x[i])) continue;
         if (counts) sum[i] += x[i];
         most[i] = fmaxf(most[i], x[i]), least[i] = fminf(least[i], x[i]);
       }
-    }
+    });
     over_rows<From>(sum, shared, kAdd);
     write<From>(slot(scratch, p.shape, bh, chunk, kSumV, From::kDim), sum);
     over_rows<From>(most, shared, [](float a, float b) { return fmaxf(a, b); });
@@ -171,7 +185,7 @@ cudaError_t launch_statistics(const PrologueParams& params, cudaStream_t stream)
   const bool all =
       settings.smooth_k == Mean::Full || settings.smooth_v == Mean::Full || settings.v == VScale::Channel;
   const int64_t visits = all ? shape.kv_len : tiles(shape.kv_len, kSampleStride);
-  const dim3 grid(unsigned(tiles(visits, kStatisticsChunk)), shape.kv_heads, shape.batch);
+  const dim3 grid(shape.kv_heads, unsigned(tiles(visits, kStatisticsChunk)), shape.batch);
   return dispatch(shape, [&]<class T, int kLanes>() {
     statistics_kernel<T, kLanes><<<grid, kThreads, 0, stream>>>(params, scratch);
     const cudaError_t status = cudaGetLastError();

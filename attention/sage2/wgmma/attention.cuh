@@ -69,9 +69,8 @@ struct Place {
 
 // A place in the ring and the parity of its barriers' phase.
 struct Turn {
-  int stage;
-  uint32_t parity;
-  __device__ explicit Turn(int i) : stage(i % kStages), parity(i / kStages & 1) {}
+  unsigned stage, parity;
+  __device__ explicit Turn(unsigned i) : stage(i % kStages), parity(i / kStages & 1) {}
 };
 
 template <class C>
@@ -111,10 +110,14 @@ __device__ inline float exp2_approx(float x) {
 
 // Four probabilities as e4m3, the first in the lowest byte.
 __device__ inline uint32_t e4m3x4(float a, float b, float c, float d) {
-  uint16_t low, high;
-  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(b), "f"(a));
-  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
-  return uint32_t(low) | uint32_t(high) << 16;
+  uint32_t packed;
+  asm("{\n.reg .b16 low, high;\n"
+      "cvt.rn.satfinite.e4m3x2.f32 low, %2, %1;\n"
+      "cvt.rn.satfinite.e4m3x2.f32 high, %4, %3;\n"
+      "mov.b32 %0, {low, high};\n}"
+      : "=r"(packed)
+      : "f"(a), "f"(b), "f"(c), "f"(d));
+  return packed;
 }
 
 // Over the four threads that share a row.
@@ -136,17 +139,18 @@ struct Softmax {
   __device__ void step(int (&s)[64], float sigma, const int (&limit)[2]) {
     const int column = threadIdx.x % 4 * 2;
     const auto seen = [&](int i) { return !kMasked || i / 4 * 8 + column + i % 2 < limit[i % 4 / 2]; };
+    int top[2][2] = {{INT_MIN, INT_MIN}, {INT_MIN, INT_MIN}};  // two chains a row: one would wait for itself
+#pragma unroll
+    for (int i = 0; i < 64; i += 2) {
+      int& most_so_far = top[i % 4 / 2][i / 4 % 2];
+      most_so_far = __vimax3_s32(most_so_far, seen(i) ? s[i] : INT_MIN, seen(i + 1) ? s[i + 1] : INT_MIN);
+    }
     float offset[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      int top = INT_MIN;
-#pragma unroll
-      for (int j = 0; j < 16; ++j) {
-        const int i = j * 4 + row * 2;
-        top = max(top, max(seen(i) ? s[i] : INT_MIN, seen(i + 1) ? s[i + 1] : INT_MIN));
-      }
-      float score = float(top) * sigma;
-      if (kMasked && top == INT_MIN) score = kNone;
+      const int highest = max(top[row][0], top[row][1]);
+      float score = float(highest) * sigma;
+      if (kMasked && highest == INT_MIN) score = kNone;
       const float now = fmaxf(most[row], over_quad(score, [](float a, float b) { return fmaxf(a, b); }));
       decay[row] = exp2_approx(most[row] - now);
       most[row] = now;
@@ -180,6 +184,7 @@ struct Consumer {
   const AttentionParams& p;
   typename C::Memory& memory;
   const int count;  // tiles of keys
+  const int group;  // 0 or 1, known to be the same in the whole warp
   float q_scale;    // of both rows, times the softmax scale in units of log2
   Softmax softmax;
   float decay[2] = {1, 1};  // of the tile whose P V is under way
@@ -188,16 +193,16 @@ struct Consumer {
   float out[kOut], product[kProduct];
 
   __device__ Consumer(const AttentionParams& params, typename C::Memory& shared)
-      : p(params), memory(shared), count(Place{p}.count()) {
+      : p(params),
+        memory(shared),
+        count(Place{p}.count()),
+        group(__shfl_sync(0xffffffffu, int(threadIdx.x / 128), 0) - 1) {
     const int index = q_scale_index(row_of_tile(0), q_group(Arch::Sm90));
     q_scale = p.x.q_scale[Place{p}.q_index() * q_scales_per_tile(Arch::Sm90) + index] * (p.scale * kLog2E);
 #pragma unroll
     for (int i = 0; i < kOut; ++i) out[i] = 0;
   }
 
-  __device__ static int group() {
-    return threadIdx.x / 128 - 1;
-  }
   __device__ static int lane() {
     return threadIdx.x % 32;
   }
@@ -210,7 +215,7 @@ struct Consumer {
   }
 
   __device__ void issue_scores(const Turn& turn) {
-    const uint64_t a = tile_descriptor<kDim>(memory.q + group() * 64 * kDim);
+    const uint64_t a = tile_descriptor<kDim>(memory.q + group * 64 * kDim);
     const uint64_t b = tile_descriptor<kDim>(memory.k[turn.stage]);
     products_begin();
     pin(s);
@@ -231,9 +236,11 @@ struct Consumer {
     products_commit();
   }
 
-  __device__ void await_keys(int i) {
-    const Turn turn(i);
+  // Until the keys of tile i and the values of the tile before have come.
+  __device__ void await_tiles(int i) {
+    const Turn turn(i), last(i - 1);
     if (i < count) memory.k_full[turn.stage].wait(turn.parity);
+    memory.v_full[last.stage].wait(last.parity);
   }
 
   // A warp is done with a place of the ring.
@@ -279,23 +286,22 @@ struct Consumer {
   template <bool kMasked>
   __device__ void tile(int i) {
     const Turn turn(i), last(i - 1);
-    await_turn(1 + group());
+    await_turn(1 + group);
     issue_scores(turn);
-    memory.v_full[last.stage].wait(last.parity);
     issue_values(last);
-    if (group() == 0 || i + 1 < count) give_turn(2 - group());
+    if (group == 0 || i + 1 < count) give_turn(2 - group);
     if constexpr (kMasked) {  // rare: nothing is hidden here, and registers are saved
       products_wait<0>();
       pin(s), pin(product);
       accumulate(last);
       exponentials<kMasked>(i, turn);
-      await_keys(i + 1);
+      await_tiles(i + 1);
     } else {
       products_wait<1>();
       pin(s);
       exponentials<kMasked>(i, turn);
       pin(s);
-      await_keys(i + 1);  // a loop: ptxas would move the exponentials behind the wait for the product
+      await_tiles(i + 1);  // a loop: ptxas would move the exponentials behind the wait for the product
       products_wait<0>();
       pin(product);
       accumulate(last);
@@ -308,25 +314,24 @@ struct Consumer {
   __device__ void first_tile() {
     const Turn turn(0);
     memory.q_full.wait(0);
-    await_keys(0);
-    if (group() == 1 && count > 1) give_turn(1);
+    memory.k_full[0].wait(0);
+    if (group == 1 && count > 1) give_turn(1);
     issue_scores(turn);
     products_wait<0>();
     pin(s);
     exponentials<true>(0, turn);
     next_probabilities();
-    await_keys(1);
+    await_tiles(1);
   }
 
   __device__ void run() {
     first_tile();
     // Tiles that some row does not see wholly.
-    const int whole = max(Place{p}.keys_seen(Place{p}.q_tile() * kQRows + group() * 64), 0) / kKeys;
+    const int whole = max(Place{p}.keys_seen(Place{p}.q_tile() * kQRows + group * 64), 0) / kKeys;
     int i = 1;
     for (; i < count - whole; ++i) tile<true>(i);
     for (; i < count; ++i) tile<false>(i);
     const Turn last(count - 1);
-    memory.v_full[last.stage].wait(last.parity);
     issue_values(last);
     products_wait<0>();
     pin(product);
