@@ -33,7 +33,7 @@ struct Source {
 
 // One thread's way through the rows of a head, by ascending token. A row is fetched and finished apart, by
 // one reader each, so that many fetches are under way before the first is looked at.
-template <class Source, Stream kStream>
+template <class Source, Stream kStream, bool kPlain = false>
 class Reader {
  public:
   __device__ Reader(const PrologueParams& p, int batch, int head)
@@ -61,7 +61,7 @@ class Reader {
     seek(token);
 #pragma unroll
     for (int i = 0; i < kVector; ++i) x[i] = in[i];
-    if constexpr (kStream != Stream::V) {
+    if constexpr (kStream != Stream::V && !kPlain) {
       const RowAt at{batch_, token - run_->begin, head_, Source::column(), p_.shape.head_dim, active(token)};
       finish_row<Source::kDim / kVector>(x, run_->rows, run_->rotation, at);
     }

@@ -27,6 +27,7 @@ Scratch scratch_of(const PrologueParams& params);
 
 cudaError_t launch_statistics(const PrologueParams& params, cudaStream_t stream);
 cudaError_t launch_quantize(const PrologueParams& params, cudaStream_t stream);
+cudaError_t launch_quantize_plain(const PrologueParams& params, cudaStream_t stream);  // no norm, no rotation
 cudaError_t launch_delta(const PrologueParams& params, cudaStream_t stream);
 
 }  // namespace sagelab::attention::sage2
