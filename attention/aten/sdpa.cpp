@@ -203,8 +203,15 @@ Output run_cudnn(const Call& call) {
   return {std::get<0>(r).transpose(1, 2), call.want_lse && lse.dim() == 4 ? lse.squeeze(-1) : lse};
 }
 
+// The memory-efficient kernel multiplies a row and its stride in 32 bits.
+at::Tensor within_reach(const at::Tensor& x) {
+  return (x.size(1) - 1) * x.stride(1) > std::numeric_limits<int32_t>::max() ? x.contiguous() : x;
+}
+
 Output run_efficient(const Call& call) {
-  const Heads h = heads_of(call);
+  Call near = call;
+  near.q = within_reach(call.q), near.k = within_reach(call.k), near.v = within_reach(call.v);
+  const Heads h = heads_of(near);
   auto r = at::_scaled_dot_product_efficient_attention(h.q, h.k, h.v, {}, call.want_lse, 0.0, call.causal,
                                                        call.scale);
   // The kernel pads its rows to a multiple of 32.

@@ -86,7 +86,7 @@ std::string Check::unsupported(const Problem& problem) const {
 }
 
 at::Tensor Check::rows_of(const Problem& p, const Site& site) const {
-  if (rows_ == kAllRows || rows_ >= p.q_len || p.causal) return {};
+  if (rows_ == kAllRows || rows_ >= p.q_len) return {};
   std::seed_seq seeds{static_cast<uint32_t>(seed_),       static_cast<uint32_t>(seed_ >> 32),
                       static_cast<uint32_t>(site.step),   static_cast<uint32_t>(site.layer),
                       static_cast<uint32_t>(site.branch), static_cast<uint32_t>(site.call)};
@@ -106,9 +106,11 @@ void Check::compare(const at::Tensor& served, const Call& call, Recorder& record
   sample.out = at::Tensor();
   sample.want_lse = false;
   const at::Tensor rows = rows_of(problem_of(call), call.site);
-  if (rows.defined()) sample.q = call.q.index_select(1, rows);
-  const at::Tensor a = rows.defined() ? served.index_select(1, rows) : served;
-  const at::Tensor b = b_->run(sample, apart).out;
+  const auto chosen = [&](const at::Tensor& x) { return rows.defined() ? x.index_select(1, rows) : x; };
+  // What a row of a causal call sees is a matter of its place, which it has among all rows only.
+  if (!call.causal) sample.q = chosen(call.q);
+  const at::Tensor a = chosen(served), all = b_->run(sample, apart).out;
+  const at::Tensor b = call.causal ? chosen(all) : all;
   record(a, b, {call.site, recorder.last_served(), apart.last_served(), {}}, recorder);
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // check(a, b, rows=256, seed=0): a serves; b runs on the same call for some query rows, the same rows in
-// every head, and how far a is from b goes to the recorder. rows=all takes every row. a's output is not
-// touched, and on CUDA nothing waits: Recorder::collect reads the figures.
+// every head, and how far a is from b goes to the recorder. rows=all takes every row. Of a causal call b runs
+// every row, and the figures are of the chosen ones. a's output is not touched, and on CUDA nothing waits:
+// Recorder::collect reads the figures.
 #pragma once
 
 #include <cstdint>

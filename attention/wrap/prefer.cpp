@@ -26,15 +26,16 @@ std::string Prefer::unsupported(const Problem& problem) const {
 }
 
 const Backend& Prefer::choose(const Problem& problem, const Site& site, Recorder& recorder) const {
-  const std::string reason = inner()->unsupported(problem);
-  if (reason.empty()) return *inner();
+  const BackendPtr& first = choices_.front();
+  const std::string reason = first->unsupported(problem);
+  if (reason.empty()) return *first;
   for (size_t i = 1; i < choices_.size(); ++i) {
     if (!choices_[i]->unsupported(problem).empty()) continue;
-    recorder.fell_back({site, inner()->name(), choices_[i]->name(), reason});
+    recorder.fell_back({site, first->name(), choices_[i]->name(), reason});
     return *choices_[i];
   }
   require_supported(*this, problem);
-  return *inner();
+  return *first;
 }
 
 Output Prefer::run(const Call& call, Recorder& recorder) const {
@@ -45,6 +46,12 @@ Output Prefer::run(const Call& call, Recorder& recorder) const {
 void Prefer::run_joint(const JointCall& call, Recorder& recorder) const {
   check_joint(call);
   choose(problem_of(call), call.site, recorder).run_joint(call, recorder);
+}
+
+std::function<void()> Prefer::prepared(const Call& call) const {
+  check_call(call);
+  Recorder apart;  // nothing is served
+  return choose(problem_of(call), call.site, apart).prepared(call);
 }
 
 BackendPtr make_prefer(Arguments& arguments) {

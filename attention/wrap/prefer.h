@@ -19,6 +19,7 @@ class Prefer final : public Wrapper {
   std::string unsupported(const Problem& problem) const override;
   Output run(const Call& call, Recorder& recorder) const override;
   void run_joint(const JointCall& call, Recorder& recorder) const override;
+  std::function<void()> prepared(const Call& call) const override;
 
  private:
   const Backend& choose(const Problem& problem, const Site& site, Recorder& recorder) const;

@@ -116,6 +116,10 @@ void Schedule::run_joint(const JointCall& call, Recorder& recorder) const {
   at(call.site).run_joint(call, recorder);
 }
 
+std::function<void()> Schedule::prepared(const Call& call) const {
+  return at(call.site).prepared(call);
+}
+
 BackendPtr make_schedule(Arguments& arguments) {
   std::vector<Schedule::Rule> rules;
   BackendPtr otherwise;

@@ -31,6 +31,7 @@ class Schedule final : public Wrapper {
   std::string unsupported(const Problem& problem) const override;
   Output run(const Call& call, Recorder& recorder) const override;
   void run_joint(const JointCall& call, Recorder& recorder) const override;
+  std::function<void()> prepared(const Call& call) const override;
   const Backend& at(const Site& site) const;
 
  private:

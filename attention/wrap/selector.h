@@ -5,22 +5,19 @@
 
 #include <atomic>
 
-#include "attention/attention.h"
+#include "attention/wrap/wrapper.h"
 
 namespace sagelab::attention {
 
-class Selector final : public Backend {
+class Selector final : public Wrapper {
  public:
   explicit Selector(BackendPtr initial) : current_(std::move(initial)) {}
   void set(BackendPtr backend) { current_.store(std::move(backend)); }
   BackendPtr current() const { return current_.load(); }
-
   std::string name() const override { return current()->name(); }
-  std::string unsupported(const Problem& problem) const override { return current()->unsupported(problem); }
-  Output run(const Call& call, Recorder& recorder) const override { return current()->run(call, recorder); }
-  void run_joint(const JointCall& call, Recorder& recorder) const override {
-    current()->run_joint(call, recorder);
-  }
+
+ protected:
+  BackendPtr inner() const override { return current(); }
 
  private:
   std::atomic<BackendPtr> current_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A backend around another: forwards both calls, so that fusion survives every wrapper.
+// A backend around another: forwards every call, so that fusion survives every wrapper.
 #pragma once
 
 #include "attention/joint.h"
@@ -9,14 +9,17 @@ namespace sagelab::attention {
 class Wrapper : public Backend {
  public:
   explicit Wrapper(BackendPtr inner) : inner_(std::move(inner)) {}
-  std::string unsupported(const Problem& problem) const override { return inner_->unsupported(problem); }
-  Output run(const Call& call, Recorder& recorder) const override { return inner_->run(call, recorder); }
+  std::string unsupported(const Problem& problem) const override { return inner()->unsupported(problem); }
+  Output run(const Call& call, Recorder& recorder) const override { return inner()->run(call, recorder); }
   void run_joint(const JointCall& call, Recorder& recorder) const override {
-    inner_->run_joint(call, recorder);
+    inner()->run_joint(call, recorder);
   }
+  std::function<void()> prepared(const Call& call) const override { return inner()->prepared(call); }
 
  protected:
-  const BackendPtr& inner() const { return inner_; }
+  Wrapper() = default;  // for one that says itself what it wraps
+  // Held for the length of a call: another may take its place meanwhile.
+  virtual BackendPtr inner() const { return inner_; }
 
  private:
   BackendPtr inner_;

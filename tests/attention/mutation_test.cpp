@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <functional>
+#include <string_view>
 
 #include "attention/joint.h"
 #include "attention/recorder.h"
@@ -15,9 +16,10 @@ namespace sagelab::attention::test {
 namespace {
 
 struct Mistake {
-  const char* name;
+  std::string_view name;
   std::function<void(JointCase&)> make;
 };
+constexpr std::string_view kAfterwards = "outs exchanged";
 
 void each(JointCase& joint, const std::function<void(Segment&)>& change) {
   for (Segment& s : joint.segments) change(s);
@@ -26,6 +28,40 @@ void each(JointCase& joint, const std::function<void(Segment&)>& change) {
 // Turns pairs (2j, 2j+1) into pairs (j, j + D/2) by ordering the columns so.
 at::Tensor halves(const at::Tensor& x) {
   return x.unflatten(3, {2, x.size(3) / 2}).transpose(3, 4).flatten(3);
+}
+
+void each_frequencies(JointCase& joint, const std::function<at::Tensor(const at::Tensor&)>& change) {
+  each(joint, [&](Segment& s) { s.rope.frequencies = change(s.rope.frequencies); });
+}
+
+std::vector<Mistake> mistakes_of_positions() {
+  return {
+      {"axes turned",
+       [](JointCase& j) { each(j, [](Segment& s) { s.rope.positions = s.rope.positions.roll(1, 1); }); }},
+      {"two axes exchanged",
+       [](JointCase& j) {
+         each_frequencies(j, [](const at::Tensor& f) { return at::stack({f[0], f[2], f[1]}); });
+       }},
+      {"an axis left out",
+       [](JointCase& j) {
+         each(j, [](Segment& s) {
+           s.rope.positions = s.rope.positions.clone();
+           s.rope.positions.select(1, 2).zero_();
+         });
+       }},
+      {"heads shifted",
+       [](JointCase& j) { each_frequencies(j, [](const at::Tensor& f) { return f.roll(1, 1); }); }},
+      {"one head's frequencies for all",
+       [](JointCase& j) {
+         each_frequencies(j, [](const at::Tensor& f) { return f.narrow(1, 0, 1).expand_as(f).contiguous(); });
+       }},
+      {"pairs a place late",
+       [](JointCase& j) { each_frequencies(j, [](const at::Tensor& f) { return f.roll(1, 2); }); }},
+      {"positions a row late",
+       [](JointCase& j) { each(j, [](Segment& s) { s.rope.positions = s.rope.positions.roll(1, 0); }); }},
+      {"rotated the other way",
+       [](JointCase& j) { each_frequencies(j, [](const at::Tensor& f) { return -f; }); }},
+  };
 }
 
 std::vector<Mistake> mistakes() {
@@ -52,21 +88,15 @@ std::vector<Mistake> mistakes() {
        [](JointCase& j) { each(j, [](Segment& s) { std::swap(s.q_norm, s.k_norm); }); }},
       {"weight left out", [](JointCase& j) { each(j, [](Segment& s) { s.k_norm.weight.reset(); }); }},
       {"bias left out", [](JointCase& j) { each(j, [](Segment& s) { s.k_norm.bias.reset(); }); }},
-      {"outs exchanged",
+      {kAfterwards,
        [](JointCase& j) {
          j.segments[0].out.copy_(j.segments[1].out.narrow(1, 0, j.segments[0].out.size(1)).clone());
        }},
   };
 }
 
-class Mutation : public testing::TestWithParam<at::ScalarType> {};
-
-TEST_P(Mutation, EveryMistakeShows) {
-  JointShape shape;
-  shape.lengths = {19, 61};
-  shape.input_scale = 8e-3;  // a variance near eps, or no eps could be seen
-  shape.eps = 1e-5;
-  shape.dtype = GetParam();
+// Runs the call with and without each mistake against the definition.
+void expect_every_mistake_shows(const JointShape& shape, const std::vector<Mistake>& mistakes) {
   const BackendPtr backend = make_backend("sdpa");
   const Entry& entry = backends().front();
   ASSERT_EQ(entry.spec, "sdpa");
@@ -79,20 +109,47 @@ TEST_P(Mutation, EveryMistakeShows) {
   const auto rounded = [&](const at::Tensor& t) { return t.to(shape.dtype).to(at::kDouble); };
   const at::Tensor expected =
       exact_attention(rounded(exact.q), rounded(exact.k), rounded(exact.v), right.scale, false).out;
-  const auto error_of = [&](const std::function<void(JointCase&)>& make, bool afterwards) {
+  const auto error_of = [&](const Mistake& mistake) {
     JointCase joint(shape);
     Recorder recorder;
-    if (!afterwards) make(joint);
+    if (mistake.name != kAfterwards) mistake.make(joint);
     backend->run_joint(joint.call(), recorder);
-    if (afterwards) make(joint);
+    if (mistake.name == kAfterwards) mistake.make(joint);
+    EXPECT_EQ(recorder.calls().at(0).fused, shape.device.is_cuda());
     return relative_error(joint.outs(), expected);
   };
-  EXPECT_LE(error_of([](JointCase&) {}, false), bound);
-  for (const Mistake& m : mistakes()) {
-    const double error = error_of(m.make, std::string_view(m.name) == "outs exchanged");
-    printf("%-28s %s error %.1e, bound %.1e\n", m.name, name_of(shape.dtype).c_str(), error, bound);
+  EXPECT_LE(error_of({"none", [](JointCase&) {}}), bound);
+  for (const Mistake& m : mistakes) {
+    const double error = error_of(m);
+    printf("%-32s %s %s error %.1e, bound %.1e\n", m.name.data(), shape.device.str().c_str(),
+           name_of(shape.dtype).c_str(), error, bound);
     EXPECT_GT(error, bound) << m.name;
     EXPECT_TRUE(std::isfinite(error)) << m.name;
+  }
+}
+
+class Mutation : public testing::TestWithParam<at::ScalarType> {
+ protected:
+  static JointShape shape(const at::Device& device) {
+    JointShape shape;
+    shape.lengths = {19, 61};
+    shape.input_scale = 8e-3;  // a variance near eps, or no eps could be seen
+    shape.eps = 1e-5;
+    shape.dtype = GetParam();
+    shape.device = device;
+    return shape;
+  }
+};
+
+TEST_P(Mutation, EveryMistakeShows) {
+  for (const at::Device& device : devices()) expect_every_mistake_shows(shape(device), mistakes());
+}
+
+TEST_P(Mutation, EveryMistakeOfPositionsShows) {
+  for (const at::Device& device : devices()) {
+    JointShape positions = shape(device);
+    positions.rope = RopeForm::Positions;
+    expect_every_mistake_shows(positions, mistakes_of_positions());
   }
 }
 

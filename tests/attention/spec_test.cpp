@@ -72,10 +72,10 @@ TEST(Spec, SyntaxErrorsNameThePosition) {
 TEST(Spec, WhatNobodyReadsIsAnError) {
   EXPECT_EQ(outcome("sage9"),
             "attention 'sage9': there is no backend 'sage9' at position 1 | "
-            "there are sdpa, reference, prefer, check, timed, schedule");
+            "there are sdpa, sage2, reference, prefer, check, timed, schedule");
   EXPECT_EQ(outcome("prefer(sdpa,sage9)"),
             "attention 'prefer(sdpa,sage9)': there is no backend 'sage9' at position 13 | "
-            "there are sdpa, reference, prefer, check, timed, schedule");
+            "there are sdpa, sage2, reference, prefer, check, timed, schedule");
   EXPECT_EQ(outcome("sdpa(fast)"),
             "attention 'sdpa(fast)': sdpa has no kernel 'fast' at position 6 | "
             "it has auto, flash, cudnn, efficient, math");
