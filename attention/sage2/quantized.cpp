@@ -109,21 +109,28 @@ void write_row(const float* x, int dim, float inverse, Qk qk, uint8_t* bytes) {
   }
 }
 
-// Integers of x [rows, dim] with one scale for all rows of one index, into a tile.
+// fp32 x [rows, dim], and the tile that it goes to.
+struct Tile {
+  const float* x;
+  int rows, dim;
+  uint8_t* bytes;
+};
+
+// Integers with one scale for all rows of one index.
 template <class Index>
-void write_integers(const float* x, int rows, int dim, Qk qk, Index index, uint8_t* tile, float* scales) {
+void write_integers(const Tile& tile, Qk qk, Index index, float* scales) {
   float amax[kQRows] = {};
-  for (int r = 0; r < rows; ++r) {
+  for (int r = 0; r < tile.rows; ++r) {
     float most = 0;
-    for (int c = 0; c < dim; ++c) most = std::max(most, std::fabs(x[r * dim + c]));
+    for (int c = 0; c < tile.dim; ++c) most = std::max(most, std::fabs(tile.x[r * tile.dim + c]));
     amax[index(r)] = std::max(amax[index(r)], most);
   }
-  for (int r = 0; r < rows; ++r) {
+  for (int r = 0; r < tile.rows; ++r) {
     const Step step = step_of(amax[index(r)], qk == Qk::Int8 ? 127.f : 7.f);
     scales[index(r)] = step.scale;
     uint8_t bytes[kQRows];
-    write_row(x + r * dim, dim, step.inverse, qk, bytes);
-    store_row(tile, r, bytes, qk == Qk::Int8 ? dim : dim / 2);
+    write_row(tile.x + r * tile.dim, tile.dim, step.inverse, qk, bytes);
+    store_row(tile.bytes, r, bytes, qk == Qk::Int8 ? tile.dim : tile.dim / 2);
   }
 }
 
@@ -177,7 +184,7 @@ void quantize_q(const at::Tensor& q, const Settings& s, Quantized& x) {
       smooth_rows(rows.data(), real, head.padded, tile_of<float>(x.q_mean, b, h, t));
     }
     const auto index = [group = q_group(s.arch)](int row) { return q_scale_index(row, group); };
-    write_integers(rows.data(), kQRows, head.padded, s.qk, index, tile_of<uint8_t>(x.q, b, h, t),
+    write_integers({rows.data(), kQRows, head.padded, tile_of<uint8_t>(x.q, b, h, t)}, s.qk, index,
                    tile_of<float>(x.q_scale, b, h, t));
   });
 }
@@ -189,7 +196,7 @@ void quantize_k(const at::Tensor& k, const Settings& s, Quantized& x, const at::
     const Head head = head_of(k, b, h, x.k_mean);
     std::vector<float> tile(size_t(rows) * head.padded);
     if (!head.load(t * rows, rows, tile.data())) *tile_of<uint8_t>(x.kv_odd, b, h, t) = 1;
-    write_integers(tile.data(), rows, head.padded, s.qk, k_scale_index, tile_of<uint8_t>(x.k, b, h, t),
+    write_integers({tile.data(), rows, head.padded, tile_of<uint8_t>(x.k, b, h, t)}, s.qk, k_scale_index,
                    tile_of<float>(x.k_scale, b, h, t));
     if (!smoothed.defined()) return;
     float* to = smoothed.data_ptr<float>() + ((b * x.k.size(1) + h) * x.k.size(2) + t) * rows * head.padded;
@@ -197,19 +204,21 @@ void quantize_k(const at::Tensor& k, const Settings& s, Quantized& x, const at::
   });
 }
 
-void write_v(const float* x, int rows, int dim, Pv pv, const Step* steps, uint8_t* tile) {
-  for (int c = 0; c < dim; ++c) {
+// Rows of channels.
+void write_v(const Tile& tile, Pv pv, const Step* steps) {
+  for (int c = 0; c < tile.dim; ++c) {
     uint8_t bytes[kQRows];
-    for (int i = 0; i < rows; ++i) {
+    const float *x = tile.x + c, inverse = steps[c].inverse;
+    for (int i = 0; i < tile.rows; ++i) {
       if (pv == Pv::Fp16) {
-        const uint16_t bits = c10::Half(x[i * dim + c] * steps[c].inverse).x;
+        const uint16_t bits = c10::Half(x[i * tile.dim] * inverse).x;
         std::memcpy(bytes + 2 * i, &bits, 2);
       } else {
-        const float scaled = x[fp8_key(i) * dim + c] * steps[c].inverse;
+        const float scaled = x[fp8_key(i) * tile.dim] * inverse;
         bytes[i] = c10::detail::fp8e4m3fn_from_fp32_value(std::clamp(scaled, -448.f, 448.f));
       }
     }
-    store_row(tile, c, bytes, pv == Pv::Fp16 ? 2 * rows : rows);
+    store_row(tile.bytes, c, bytes, pv == Pv::Fp16 ? 2 * tile.rows : tile.rows);
   }
 }
 
@@ -244,7 +253,7 @@ void quantize_v(const at::Tensor& v, const Settings& s, Quantized& x) {
       steps[c] = v_step_of(scales_of(amax, b, h, t)[c], s.pv);
       if (s.v == VScale::Tile || t == 0) scales_of(x.v_scale, b, h, t)[c] = steps[c].scale;
     }
-    write_v(tile.data(), rows, dim, s.pv, steps.data(), tile_of<uint8_t>(x.v, b, h, t));
+    write_v({tile.data(), rows, dim, tile_of<uint8_t>(x.v, b, h, t)}, s.pv, steps.data());
   });
 }
 

@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <vector>
+
 #include "attention/dtype.h"
 #include "attention/joint.h"
 #include "attention/recorder.h"
@@ -66,6 +68,19 @@ Output emulate(const Call& call, const Settings& settings) {
   return result;
 }
 
+// The kernels quantize what norm and RoPE give, with no rounding to the call's type between.
+std::vector<Segment> in_fp32(const JointCall& call) {
+  std::vector<Segment> wide(call.segments.begin(), call.segments.end());
+  for (Segment& s : wide) {
+    if (s.q.defined()) s.q = s.q.to(at::kFloat);
+    s.k = s.k.to(at::kFloat), s.v = s.v.to(at::kFloat);
+    if (s.out.defined() && s.out.scalar_type() != at::kFloat) {
+      s.out = at::empty(s.out.sizes(), s.out.options().dtype(at::kFloat));
+    }
+  }
+  return wide;
+}
+
 // The kernels take the largest of the integer scores before they scale it.
 Call with_positive_scale(const Call& call) {
   Call positive = call;
@@ -100,7 +115,16 @@ void Sage2::run_joint(const JointCall& call, Recorder& recorder) const {
   check_joint(call);
   const Problem p = problem_of(call);
   require_supported(*this, p);
-  if (!p.device.is_cuda() || call.scale < 0 || !sage2::launch_joint(call, settings(p.device))) {
+  if (p.device.is_cpu()) {
+    const std::vector<Segment> wide = in_fp32(call);
+    Backend::run_joint({wide, call.scale, call.site}, recorder);
+    for (size_t i = 0; i < wide.size(); ++i) {
+      const at::Tensor& out = call.segments[i].out;
+      if (out.defined() && !out.is_same(wide[i].out)) out.copy_(wide[i].out);
+    }
+    return;
+  }
+  if (call.scale < 0 || !sage2::launch_joint(call, settings(p.device))) {
     Backend::run_joint(call, recorder);
     return;
   }

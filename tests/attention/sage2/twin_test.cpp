@@ -6,6 +6,9 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "attention/joint.h"
+#include "attention/recorder.h"
+#include "attention/registry.h"
 #include "attention/sage2/cpu/softmax.h"
 #include "attention/sage2/layout.h"
 #include "tests/attention/sage2/inputs.h"
@@ -172,6 +175,28 @@ TEST(Twin, AsManyThreadsTheSameBits) {
   at::set_num_threads(1);
   EXPECT_TRUE(run(call, s).out.equal(many));
   at::set_num_threads(threads);
+}
+
+// As the kernels do, it quantizes what norm and RoPE give before that is rounded to the call's type.
+TEST(Twin, JointCallsAreNotRoundedBeforeTheyAreQuantized) {
+  attention::test::JointShape shape;
+  shape.dtype = at::kBFloat16;
+  attention::test::JointCase joint(shape);
+  const BackendPtr backend = make_backend("sage2");
+  Recorder recorder;
+  backend->run_joint(joint.call(), recorder);
+  std::vector<Segment> wide = joint.segments;
+  for (Segment& s : wide) {
+    for (at::Tensor* x : {&s.q, &s.k, &s.v, &s.out}) *x = x->to(at::kFloat);
+  }
+  const auto attend_to = [&](const Gathered& g) {
+    Call call;
+    call.q = g.q.to(at::kFloat), call.k = g.k.to(at::kFloat), call.v = g.v.to(at::kFloat),
+    call.scale = joint.scale;
+    return backend->run(call, recorder).out.to(at::kBFloat16);
+  };
+  EXPECT_TRUE(joint.outs().equal(attend_to(gather({wide, joint.scale, {}}))));
+  EXPECT_FALSE(joint.outs().equal(attend_to(gather(joint.call()))));
 }
 
 // Set A: K with channel offsets of std 8. The official Hopper kernel shows 1-cos 7.3e-4 and L1 .0382 on 8
