@@ -21,6 +21,18 @@ json site_json(const attention::Site& site) {
           {"block", site.block}};
 }
 
+// Those that timed() measured: of the others, served and spans say everything.
+json calls_json(const attention::Recorder& recorder) {
+  json calls = json::array();
+  for (const auto& call : recorder.calls()) {
+    if (!call.seconds) continue;
+    json entry = site_json(call.site);
+    entry.update({{"backend", call.backend}, {"fused", call.fused}, {"seconds", *call.seconds}});
+    calls.push_back(std::move(entry));
+  }
+  return calls;
+}
+
 json attention_json(const attention::Recorder& recorder) {
   json served = json::object(), spans = json::array(), fallbacks = json::array(),
        measurements = json::array();
@@ -43,6 +55,7 @@ json attention_json(const attention::Recorder& recorder) {
                             {"max_abs", m.errors.max_abs}});
   return {{"served", served},
           {"spans", spans},
+          {"calls", calls_json(recorder)},
           {"fallbacks", fallbacks},
           {"fallback_calls", recorder.fallback_count()},
           {"measurements", measurements}};

@@ -75,6 +75,29 @@ TEST_F(SessionTest, AJobSaysItsStepsAndEndsWithFrames) {
   EXPECT_EQ(report.at("request").at("num_frames"), 2);
 }
 
+TEST_F(SessionTest, TheReportHasTheSecondsOfEachTimedCall) {
+  const auto calls_of = [&](const char* attention) {
+    auto r = request();
+    r.attention = attention;
+    const auto said = finish(session_.submit(r));
+    return std::get<Finished>(said.back().what).frames.report.at("attention");
+  };
+  EXPECT_EQ(calls_of("sdpa(math)").at("calls"), nlohmann::json::array());
+  const auto attention = calls_of("timed(sdpa(math))");
+  auto calls = attention.at("calls");
+  ASSERT_EQ(calls.size(), 3u);
+  double sum = 0;
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_GT(calls[i].at("seconds"), 0);
+    sum += calls[i].at("seconds").get<double>();
+    calls[i].erase("seconds");
+    const nlohmann::json expected{{"backend", "sdpa(math)"}, {"block", "block"}, {"branch", "cond"},
+                                  {"fused", false},          {"layer", 0},       {"step", i}};
+    EXPECT_EQ(calls[i], expected);
+  }
+  EXPECT_NEAR(attention.at("served").at("sdpa(math)").at("seconds").get<double>(), sum, 1e-9);
+}
+
 TEST_F(SessionTest, OnePipelineIsKeptAndAnotherModelReplacesIt) {
   finish(session_.submit(request()));
   finish(session_.submit(request()));
