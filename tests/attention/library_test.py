@@ -63,6 +63,16 @@ class Values(unittest.TestCase):
                 q, k, v = inputs(kv_heads=2, kv_len=70)
                 self.expect_close(OP(q, k, v, None, False, spec), by_sdpa(q, k, v))
 
+    def test_sage2(self):
+        for device in DEVICES:
+            for spec, bound in (("sage2", 0.06), ("sage2(qk=int4)", 0.3)):
+                with self.subTest(device=device, spec=spec):
+                    q, k, v = (F.pad(x, (0, 32)) for x in inputs(device=device, dtype=torch.bfloat16))
+                    exact = by_sdpa(q.double(), k.double(), v.double())
+                    error = (OP(q, k, v, spec=spec).double() - exact).norm() / exact.norm()
+                    self.assertLess(error.item(), bound)
+                    self.assertGreater(error.item(), 5e-3)  # it did quantize
+
     def test_scale_and_causal_are_heard(self):
         q, k, v = inputs()
         self.expect_close(OP(q, k, v, scale=0.5), by_sdpa(q, k, v, scale=0.5))
