@@ -1,35 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files and folders that appear under their names only when they are whole: written under a temporary name in
-// the same folder, renamed by commit(). What is not committed is removed.
+// What a run writes: folders that appear only when they are whole, and small files.
 #pragma once
 
 #include <filesystem>
-#include <string>
 #include <string_view>
 
+#include "pipelines/core/files/atomic_file.h"
+
 namespace sagelab::media {
-
-class AtomicFile {
- public:
-  // Creates the temporary file. Throws sagelab::Error where it cannot, or where the name is a folder or a
-  // device.
-  explicit AtomicFile(const std::filesystem::path& target);
-  ~AtomicFile();
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
-
-  const std::filesystem::path& temporary() const { return temporary_; }
-  void write(std::string_view bytes) const;  // the whole content; throws sagelab::Error
-  void commit();                             // throws sagelab::Error
-
- private:
-  std::filesystem::path target_, temporary_;
-};
 
 class AtomicFolder {
  public:
   // Throws sagelab::Error where it cannot be made, or where a folder of this name holds anything but an
-  // earlier output (frame_*.png, request.json).
+  // earlier output: frame_*.png beside our request.json.
   explicit AtomicFolder(const std::filesystem::path& target);
   ~AtomicFolder();
   AtomicFolder(const AtomicFolder&) = delete;
@@ -43,15 +26,16 @@ class AtomicFolder {
   std::filesystem::path target_, temporary_;
 };
 
-// Throws sagelab::Error where a file of this name could not be written now; leaves nothing behind.
-void probe_file(const std::filesystem::path& target);
+// Puts the folder `from` in the place of `to`, whose former content is removed. exchange: in one step, where
+// the file system can; else `to` is away for a moment. Throws sagelab::Error; `to` is then as it was.
+void replace_folder(const std::filesystem::path& from, const std::filesystem::path& to, bool exchange = true);
+
+// Throws sagelab::Error where a file of this name and size could not be written now; leaves nothing behind.
+void probe_file(const std::filesystem::path& target, int64_t bytes = 4096);
 void probe_folder(const std::filesystem::path& target);
 
 // A name that is no regular file (/dev/stdout) is written in place.
 void write_whole(const std::filesystem::path& target, std::string_view bytes);
 void probe_whole(const std::filesystem::path& target);
-
-// Throws sagelab::Error: "cannot write <path>: <reason>" with a hint that fits the reason.
-[[noreturn]] void cannot_write(const std::filesystem::path& path, int error_number);
 
 }  // namespace sagelab::media
