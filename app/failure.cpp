@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/failure.h"
 
-#include <c10/util/Exception.h>
-
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
-#include <new>
+#include <system_error>
 
 #include "pipelines/run.h"
 
@@ -13,17 +12,6 @@ namespace sagelab {
 namespace {
 
 constexpr const char* kBug = "this is a bug in sagelab: please report it with the command that you typed";
-
-// LibTorch's messages go on with source lines and, at times, addresses.
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
-
-Failed out_of_memory(const std::string& detail) {
-  return failure(
-      "out of memory" + (detail.empty() ? "" : ": " + detail),
-      "ask for fewer frames or a smaller size, --vae-tiling on, --offload encoders or --dtype bf16");
-}
 
 }  // namespace
 
@@ -43,19 +31,24 @@ Failed describe(const std::exception_ptr& error) {
     return failed;
   } catch (const Error& e) {
     return failure(e.what(), e.hint());
-  } catch (const c10::OutOfMemoryError& e) {
-    return out_of_memory(first_line(e.what_without_backtrace()));
-  } catch (const c10::Error& e) {
-    const auto text = first_line(e.what_without_backtrace());
-    if (text.find("can't allocate memory") != std::string::npos) return out_of_memory(text);
-    return failure("internal error: " + text, kBug);
-  } catch (const std::bad_alloc&) {
-    return out_of_memory({});
   } catch (const std::exception& e) {
-    return failure("internal error: " + first_line(e.what()), kBug);
+    if (is_out_of_memory(e)) return failure("out of memory" + asked_for(e), kTakeLessMemory);
+    return failure("internal error: " + message_of(e), kBug);
   } catch (...) {
     return failure("internal error", kBug);
   }
+}
+
+std::string json_text(const nlohmann::json& json, int indent) {
+  return json.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void print(const std::string& text) {
+  errno = 0;
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (std::fflush(stdout) == 0 && written) return;
+  throw Error("cannot write to stdout: " + std::generic_category().message(errno),
+              "send it to a file or a pipe that takes it");
 }
 
 void print_failure(const Failed& failed) {

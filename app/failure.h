@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "attention/error.h"
@@ -21,6 +22,11 @@ class UsageError : public Error {
 
 Failed failure(std::string message, std::string hint = {});
 Failed describe(const std::exception_ptr& error);
+
+// JSON on one line, or indented. What is not UTF-8 (a path may be anything) becomes U+FFFD.
+std::string json_text(const nlohmann::json& json, int indent = -1);
+// Results on stdout. Throws sagelab::Error where they cannot be written.
+void print(const std::string& text);
 
 // "sagelab: <message>; <hint>" on stderr, always one line.
 void print_failure(const Failed& failed);

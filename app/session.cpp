@@ -9,31 +9,24 @@
 #include "app/report/report.h"
 #include "app/system.h"
 #include "attention/registry.h"
+#include "pipelines/core/memory.h"
 #include "pipelines/footprint.h"
 
 namespace sagelab {
 namespace {
 
-// Distinguishes the latents of this run from a file that was there before.
-struct FileStamp {
-  std::filesystem::file_time_type time;
-  std::uintmax_t size = 0;
-  bool operator==(const FileStamp&) const = default;
-};
-
-std::optional<FileStamp> stamp(const std::string& file) {
-  std::error_code error;
-  if (file.empty() || !std::filesystem::is_regular_file(file, error)) return std::nullopt;
-  return FileStamp{std::filesystem::last_write_time(file, error), std::filesystem::file_size(file, error)};
-}
-
-void release_cached_memory() {
-  if (at::globalContext().hasCUDA()) at::getDeviceAllocator(at::kCUDA)->emptyCache();
+// What fails here must not hide what failed before.
+void release_cached_memory() noexcept {
+  try {
+    if (at::globalContext().hasCUDA()) at::getDeviceAllocator(at::kCUDA)->emptyCache();
+  } catch (const std::exception&) {
+  }
 }
 
 }  // namespace
 
-Session::Session(FindFamily find_family) : find_family_(std::move(find_family)) {
+Session::Session(FindFamily find_family, MemoryFor memory)
+    : find_family_(std::move(find_family)), memory_(std::move(memory)) {
   count_cpu_tensors();
   worker_ = std::jthread([this](const std::stop_token& stop) { work(stop); });
 }
@@ -110,14 +103,13 @@ void Session::work(const std::stop_token& stop) {
 
 // The one catch of a run.
 void Session::run(const std::shared_ptr<Job>& job) {
-  const auto before = stamp(job->latents.save);
+  std::string saved_latents;
   decltype(Progress::what) end;
   try {
-    end = Finished{make_frames(*job)};
+    end = Finished{make_frames(*job, saved_latents)};
   } catch (...) {
     auto failed = describe(std::current_exception());
-    const auto after = stamp(job->latents.save);
-    if (after && after != before) failed.latents = job->latents.save;
+    failed.latents = saved_latents;
     if (!failed.cancelled) {
       loaded_ = {};
       release_cached_memory();
@@ -132,7 +124,15 @@ void Session::run(const std::shared_ptr<Job>& job) {
   say(job->id, std::move(end));
 }
 
-Frames Session::make_frames(Job& job) {
+void Session::require_memory(const Plan& plan, const at::Device& device) const {
+  const int64_t there = memory_(device);
+  if (plan.peak_bytes() <= there) return;
+  throw Error(fmt::format("this run takes {} of memory on {} at its peak, and {} are there",
+                          human_bytes(plan.peak_bytes()), device_name(device), human_bytes(there)),
+              kTakeLessMemory);
+}
+
+Frames Session::make_frames(Job& job, std::string& saved_latents) {
   if (job.stop.stop_requested()) throw Cancelled();
   const auto& family = find_family_(job.request.model);
   const auto request = family.resolve(job.request);
@@ -150,12 +150,16 @@ Frames Session::make_frames(Job& job) {
       .attention = selector,
       .recorder = recorder,
       .stop = job.stop.get_token(),
-      .progress = [this, id = job.id](decltype(Progress::what) what) { say(id, std::move(what)); }};
+      .progress = [this, id = job.id](decltype(Progress::what) what) { say(id, std::move(what)); },
+      .saved_latents = &saved_latents};
   say(job.id, Started{request});
+  const auto notices = check_variant(family, request);
+  for (const auto& notice : notices) context.notice(notice);
+  if (job.latents.decode.empty()) require_memory(plan, device);
   auto& pipeline = pipeline_for(family, request, context);
-  const auto result = job.latents.decode.empty()
-                          ? generate(pipeline, request, job.latents.save, context)
-                          : decode_latents(pipeline, request, job.latents.decode, context);
+  auto result = job.latents.decode.empty() ? generate(pipeline, request, job.latents.save, context)
+                                           : decode_latents(pipeline, request, job.latents.decode, context);
+  result.notices.insert(result.notices.begin(), notices.begin(), notices.end());
   Frames frames;
   frames.picture = result.picture;
   frames.fps = request.fps.value_or(frames.fps);

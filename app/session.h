@@ -16,6 +16,7 @@
 #include <string_view>
 #include <thread>
 
+#include "pipelines/footprint.h"
 #include "pipelines/progress.h"
 #include "pipelines/registry.h"
 
@@ -29,7 +30,8 @@ class Session {
     std::string save, decode;
   };
   using FindFamily = std::function<const Family&(const std::filesystem::path& model)>;
-  explicit Session(FindFamily find_family = family_of);
+  using MemoryFor = std::function<int64_t(const at::Device&)>;  // bytes that tensors may take
+  explicit Session(FindFamily find_family = family_of, MemoryFor memory = memory_for_tensors);
   ~Session();  // cancels every job and waits for the worker
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -58,11 +60,13 @@ class Session {
 
   void work(const std::stop_token& stop);
   void run(const std::shared_ptr<Job>& job);
-  Frames make_frames(Job& job);
+  Frames make_frames(Job& job, std::string& saved_latents);
+  void require_memory(const Plan& plan, const at::Device& device) const;
   Pipeline& pipeline_for(const Family& family, const Request& request, const RunContext& run);
   void say(JobId job, decltype(Progress::what) what);
 
   FindFamily find_family_;
+  MemoryFor memory_;
   Loaded loaded_;  // the worker's own
 
   std::mutex mutex_;

@@ -7,9 +7,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <new>
+#include <optional>
 
 #include "attention/error.h"
+#include "pipelines/core/files/atomic_file.h"
 #include "pipelines/core/memory.h"
 #include "pipelines/core/safetensors.h"
 #include "pipelines/footprint.h"
@@ -18,6 +22,7 @@
 namespace sagelab {
 namespace {
 
+namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
@@ -26,21 +31,6 @@ double seconds_since(Clock::time_point start) {
 
 void wait_for(const at::Device& device) {
   if (!device.is_cpu()) at::accelerator::synchronizeDevice(std::max<c10::DeviceIndex>(device.index(), 0));
-}
-
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
-
-// LibTorch throws its own type on CUDA; its CPU allocator throws a plain c10::Error.
-bool is_out_of_memory(const std::exception& e) {
-  return dynamic_cast<const c10::OutOfMemoryError*>(&e) || dynamic_cast<const std::bad_alloc*>(&e) ||
-         std::string_view(e.what()).find("can't allocate memory") != std::string_view::npos;
-}
-
-std::string message_of(const std::exception& e) {
-  const auto* torch = dynamic_cast<const c10::Error*>(&e);
-  return torch ? first_line(torch->what_without_backtrace()) : e.what();
 }
 
 // One phase: its progress, its seconds less those of loading, its peak of tensor bytes, out of memory said
@@ -68,11 +58,10 @@ class Phases {
       run_.say(Phase{name, 1, 1});
     } catch (const std::exception& e) {
       if (!is_out_of_memory(e)) throw;
-      throw Error(
-          fmt::format("out of memory in {} on {}: {} of {} were held; {}", name, device_.str(),
-                      human_bytes(tensor_bytes(device_)), human_bytes(memory_for_tensors(device_)),
-                      message_of(e)),
-          "ask for fewer frames or a smaller size, --vae-tiling on, --offload encoders or --dtype bf16");
+      throw Error(fmt::format("out of memory in {} on {}: {} of {} were held at the peak{}", name,
+                              device_.str(), human_bytes(peak_tensor_bytes(device_)),
+                              human_bytes(memory_for_tensors(device_)), asked_for(e)),
+                  kTakeLessMemory);
     }
   }
 
@@ -83,14 +72,20 @@ class Phases {
   at::Device device_;
 };
 
-std::shared_ptr<const Picture> preview_at(Pipeline& pipeline, const Request& request, const State& state,
-                                          int done) {
-  if (request.preview <= 0 || done % request.preview != 0) return nullptr;
-  return std::make_shared<const Picture>(to_picture(pipeline.preview(state)));
+// A preview that cannot be made is no reason to lose the run.
+std::shared_ptr<const Picture> preview_of(Pipeline& pipeline, const State& state, const RunContext& run) {
+  try {
+    return std::make_shared<const Picture>(to_picture(pipeline.preview(state)));
+  } catch (const Cancelled&) {
+    throw;
+  } catch (const std::exception& e) {
+    run.notice("no preview: " + message_of(e));
+    return nullptr;
+  }
 }
 
-void one_step(Pipeline& pipeline, const Request& request, State& state, int i, const RunContext& run,
-              Timings& timings) {
+Timings::StepTime one_step(Pipeline& pipeline, const Request& request, State& state, int i,
+                           const RunContext& run) {
   run.check_cancelled();
   const auto start = Clock::now();
   // Pinned: a switch in the middle of a forward waits for the next one.
@@ -110,9 +105,11 @@ void one_step(Pipeline& pipeline, const Request& request, State& state, int i, c
 
   std::string name = pinned->name();
   if (const std::string last = backend.name(); last != name) name += " -> " + last;
-  timings.steps.push_back({seconds_since(start), name});
-  run.say(Step{i + 1, state.steps, timings.steps.back().seconds, name,
-               preview_at(pipeline, request, state, i + 1)});
+  const double seconds = seconds_since(start);
+  std::shared_ptr<const Picture> preview;
+  if (request.preview > 0 && (i + 1) % request.preview == 0) preview = preview_of(pipeline, state, run);
+  run.say(Step{i + 1, state.steps, seconds, name, preview});
+  return {seconds, name};
 }
 
 void check_finite(const at::Tensor& latents, const Request& request) {
@@ -121,8 +118,50 @@ void check_finite(const at::Tensor& latents, const Request& request) {
               "the checkpoint overflows in this dtype: run it in its own (--dtype auto) or in fp32");
 }
 
-void save_latents(const std::string& file, const at::Tensor& latents, const Request& request) {
-  write_safetensors(file, {{"latents", latents}}, {{"request", to_json(request).dump()}});
+constexpr const char* kNotLatents = "give a latents file that this program wrote";
+constexpr int64_t kHeaderRoom = 1 << 16;  // of the latents file: names, shapes and the request
+
+// Best first: as asked for, beside the output, in the temporary folder.
+std::vector<fs::path> latents_places(const fs::path& file, const Request& request) {
+  std::vector<fs::path> places{file};
+  std::error_code ignored;
+  const fs::path output = request.output;
+  const fs::path beside = (output.has_filename() ? output : output.parent_path()).parent_path();
+  for (const fs::path& folder : {beside, fs::temp_directory_path(ignored)})
+    if (!folder.empty() || !output.empty()) places.push_back(free_name(folder / file.filename()));
+  return places;
+}
+
+// Where they are now. The steps are done: a disk that is full is no reason to lose them, nor to stop.
+std::string save_latents(const std::string& file, const at::Tensor& latents, const Request& request,
+                         const RunContext& run) {
+  const std::string text = to_json(request).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string reason;
+  for (const fs::path& place : latents_places(file, request)) {
+    try {
+      write_safetensors(place, {{"latents", latents}}, {{"request", text}});
+      if (!reason.empty()) run.notice(reason + "; the finished latents are in " + place.string());
+      if (run.saved_latents) *run.saved_latents = place.string();
+      return place.string();
+    } catch (const Error& e) {
+      if (reason.empty()) reason = e.what();
+    }
+  }
+  run.notice(reason + "; the finished latents could not be kept elsewhere either");
+  return {};
+}
+
+at::Tensor read_latents(const std::string& file) {
+  try {
+    const at::Tensor latents = SafetensorsFile(file).tensor("latents");
+    if (latents.is_floating_point()) return latents;
+    throw Error(fmt::format("{}: the latents are of dtype {}, which is no floating point", file,
+                            safetensors_dtype(latents.scalar_type())));
+  } catch (const Error& e) {
+    throw Error(e.what(), kNotLatents);
+  } catch (const c10::Error& e) {
+    throw Error(fmt::format("{}: the latents cannot be read: {}", file, message_of(e)), kNotLatents);
+  }
 }
 
 void decode_into(Result& result, Pipeline& pipeline, at::Tensor latents, const Request& request,
@@ -157,10 +196,49 @@ RunContext watched(const RunContext& run, Result& result) {
   return watched;
 }
 
+at::Tensor denoise(Pipeline& pipeline, const Request& request, State& state, const RunContext& run,
+                   Timings& timings) {
+  for (int i = 0; i < state.steps; ++i) timings.steps.push_back(one_step(pipeline, request, state, i, run));
+  check_finite(state.latents, request);
+  return std::move(state.latents);
+}
+
 }  // namespace
 
 void RunContext::check_cancelled() const {
   if (stop.stop_requested()) throw Cancelled();
+}
+
+void RunContext::notice(const std::string& text) const {
+  if (notices) {
+    if (std::find(notices->begin(), notices->end(), text) != notices->end()) return;
+    notices->push_back(text);
+  }
+  say(Notice{text});
+}
+
+std::string message_of(const std::exception& error) {
+  const auto* torch = dynamic_cast<const c10::Error*>(&error);
+  const std::string text = torch ? torch->what_without_backtrace() : error.what();
+  return text.substr(0, text.find('\n'));
+}
+
+bool is_out_of_memory(const std::exception& error) {
+  return dynamic_cast<const c10::OutOfMemoryError*>(&error) || dynamic_cast<const std::bad_alloc*>(&error) ||
+         std::string_view(error.what()).find("can't allocate memory") != std::string_view::npos;
+}
+
+// Of "Tried to allocate 20.00 GiB. ..." or "... tried to allocate 80 bytes. ...".
+std::string asked_for(const std::exception& error) {
+  constexpr std::string_view kBefore = "ried to allocate ", kBytes = " bytes";
+  const std::string text = message_of(error);
+  const size_t at = text.find(kBefore);
+  if (at == std::string::npos) return {};
+  std::string amount = text.substr(at + kBefore.size());
+  amount = amount.substr(0, std::min(amount.find(". "), amount.size()));
+  if (amount.ends_with('.')) amount.pop_back();
+  if (amount.ends_with(kBytes)) amount = human_bytes(std::atoll(amount.c_str()));
+  return fmt::format(", {} more were asked for", amount);
 }
 
 struct Loading::Shared {
@@ -217,19 +295,18 @@ Result generate(Pipeline& pipeline, const Request& request, const std::string& l
   Phases phases(run, result, resolve_target(request).device);
 
   Conditioning conditioning;
-  std::unique_ptr<State> state;
   at::Tensor latents;
+  std::optional<ReservedSpace> space;  // for the latents' file
   phases.run("encode", timings.encode, [&] { conditioning = pipeline.encode(request, run); });
   phases.run("denoise", timings.denoise, [&] {
-    state = pipeline.prepare(request, std::move(conditioning), run);
-    for (int i = 0; i < state->steps; ++i) one_step(pipeline, request, *state, i, run, timings);
-    latents = std::move(state->latents);
-    state.reset();
-    check_finite(latents, request);
+    const auto state = pipeline.prepare(request, std::move(conditioning), run);
+    if (!latents_file.empty()) space.emplace(latents_file, int64_t(state->latents.nbytes()) + kHeaderRoom);
+    latents = denoise(pipeline, request, *state, run, timings);
   });
   result.latents = latents.cpu();
-  if (!latents_file.empty()) save_latents(latents_file, result.latents, request);
-  saying_where_latents_are(latents_file, [&] {
+  space.reset();
+  if (!latents_file.empty()) result.latents_file = save_latents(latents_file, result.latents, request, run);
+  saying_where_latents_are(result.latents_file, [&] {
     phases.run("decode", timings.decode,
                [&] { decode_into(result, pipeline, std::move(latents), request, run); });
   });
@@ -246,7 +323,8 @@ Result decode_latents(Pipeline& pipeline, const Request& request, const std::str
   const RunContext run = watched(caller, result);
   const auto start = Clock::now();
   const at::Device device = resolve_target(request).device;
-  result.latents = SafetensorsFile(latents_file).tensor("latents");
+  result.latents = read_latents(latents_file);
+  result.latents_file = latents_file;
   saying_where_latents_are(latents_file, [&] {
     Phases(run, result, device).run("decode", result.timings.decode, [&] {
       decode_into(result, pipeline, result.latents.to(device), request, run);
@@ -257,12 +335,23 @@ Result decode_latents(Pipeline& pipeline, const Request& request, const std::str
 }
 
 Request request_of_latents(const std::string& latents_file) {
-  const SafetensorsFile file(latents_file);
-  const auto request = file.metadata().find("request");
-  if (request == file.metadata().end())
-    throw Error(fmt::format("{}: no request in this file's metadata", latents_file),
-                "give a latents file that this program wrote");
-  return request_from_json(nlohmann::json::parse(request->second));
+  std::string text;
+  try {
+    text = SafetensorsFile(latents_file).metadata().at("request");
+  } catch (const Error& e) {
+    throw Error(e.what(), kNotLatents);
+  } catch (const std::out_of_range&) {
+    throw Error(fmt::format("{}: no request in this file's metadata", latents_file), kNotLatents);
+  }
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (json.is_discarded())
+    throw Error(fmt::format("{}: the request in this file's metadata is not JSON", latents_file),
+                kNotLatents);
+  try {
+    return request_from_json(json);
+  } catch (const Error& e) {
+    throw Error(fmt::format("{}: {}", latents_file, e.what()), kNotLatents);
+  }
 }
 
 }  // namespace sagelab

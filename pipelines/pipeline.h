@@ -71,17 +71,19 @@ struct Result {
   Timings timings;
   std::vector<std::pair<std::string, int64_t>> peak_by_phase;  // bytes of tensors on the run's device
   std::vector<std::string> notices;                            // for the report and the screen
+  std::string latents_file;                                    // where they are; empty: nowhere
 };
 
 // Runs a resolved request. latents_file: written (safetensors, key "latents", the request as metadata) before
-// decoding starts; empty: not written. Throws Cancelled, sagelab::Error, c10::Error; once latents are on
-// disk, an Error's hint says where.
+// decoding starts; empty: not written. Its room on the disk is taken before the first step; if it cannot be
+// written all the same, they go beside the output or into the temporary folder, and a notice says so. Throws
+// Cancelled, sagelab::Error, c10::Error; once latents are on disk, an Error's hint says where.
 Result generate(Pipeline& pipeline, const Request& request, const std::string& latents_file,
                 const RunContext& run);
-// The decode phase alone, from what generate() wrote.
+// The decode phase alone, from what generate() wrote. Throws sagelab::Error for a file that is damaged.
 Result decode_latents(Pipeline& pipeline, const Request& request, const std::string& latents_file,
                       const RunContext& run);
-// The request that a latents file was made from. Throws sagelab::Error where the file holds none.
+// The request that a latents file was made from. Throws sagelab::Error where the file is damaged or has none.
 Request request_of_latents(const std::string& latents_file);
 
 }  // namespace sagelab

@@ -28,6 +28,10 @@ struct Step {
   std::string backend;
   std::shared_ptr<const Picture> preview;
 };
+// What a user should know ("the prompt is cut ..."); the report holds it too.
+struct Notice {
+  std::string text;
+};
 struct Measured {
   int step = 0, layer = 0;
   std::string a, b;
@@ -44,7 +48,7 @@ struct Failed {
 
 struct Progress {
   JobId job = 0;
-  std::variant<Started, Phase, Step, Measured, Finished, Failed> what;
+  std::variant<Started, Phase, Step, Notice, Measured, Finished, Failed> what;
 };
 
 using ProgressSink = std::function<void(decltype(Progress::what))>;

@@ -9,6 +9,7 @@
 #include "attention/error.h"
 #include "pipelines/cogvideox/pipeline.h"
 #include "pipelines/core/config.h"
+#include "pipelines/core/weights.h"
 
 namespace sagelab {
 namespace {
@@ -37,7 +38,31 @@ std::string known_classes() {
   throw Error(fmt::format("{}: no model_index.json in this folder", model.string()), kWanted);
 }
 
+// What save_pretrained of each library names weights.
+std::string stem_of(const nlohmann::json& index, const std::string& component) {
+  const auto entry = index.find(component);
+  const bool transformers =
+      entry != index.end() && entry->is_array() && !entry->empty() && entry->front() == "transformers";
+  return transformers ? "model" : "diffusion_pytorch_model";
+}
+
 }  // namespace
+
+std::vector<std::string> check_variant(const Family& family, const Request& request) {
+  std::vector<std::string> lacking;
+  if (request.variant.empty() || family.components.empty()) return lacking;
+  const fs::path model = request.model;
+  const nlohmann::json index = read_json(model / "model_index.json");
+  for (const std::string& component : family.components)
+    if (!has_variant(model / component, stem_of(index, component), request.variant))
+      lacking.push_back(fmt::format("{} has no files of the variant {}: its plain ones are read",
+                                    (model / component).string(), request.variant));
+  if (lacking.size() == family.components.size())
+    throw Error(
+        fmt::format("{}: no component has files of the variant {}", model.string(), request.variant),
+        "leave --variant out, or name one that is there: fp16 of diffusion_pytorch_model.fp16.safetensors");
+  return lacking;
+}
 
 std::span<const Family> families() {
   static const std::array kFamilies = {cogvideox::family()};

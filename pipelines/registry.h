@@ -67,6 +67,9 @@ std::span<const Family> families();
 const Family& family_of(const std::filesystem::path& model);
 // The device and dtype a request means on this machine; throws sagelab::Error for a device that is not there.
 Target resolve_target(const Request& request);
+// What to say of components without files of request.variant, whose plain ones are read. Throws
+// sagelab::Error where no component has any.
+std::vector<std::string> check_variant(const Family& family, const Request& request);
 std::string device_name(const at::Device& device);  // as a request says it: "cpu", "cuda:0"
 
 }  // namespace sagelab

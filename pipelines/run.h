@@ -28,6 +28,8 @@ struct RunContext {
   std::stop_token stop;
   // Called by the thread that runs the loop and, while a component loads, by loading threads, one at a time.
   ProgressSink progress;
+  // Where the finished latents of this run are, once they are.
+  std::string* saved_latents = nullptr;
   // generate() sets both: what a user should know ("the prompt is cut ..."), and the seconds of loading, so
   // that they do not count as encoding or denoising.
   std::vector<std::string>* notices = nullptr;
@@ -35,12 +37,19 @@ struct RunContext {
   void say(decltype(Progress::what) what) const {
     if (progress) progress(std::move(what));
   }
-  void notice(std::string text) const {
-    if (notices) notices->push_back(std::move(text));
-  }
+  void notice(const std::string& text) const;  // told once, however often it is said
   // Throws Cancelled once stop was requested.
   void check_cancelled() const;
 };
+
+// What an exception says, on one line and without LibTorch's backtrace.
+std::string message_of(const std::exception& error);
+// LibTorch throws its own type on CUDA; its CPU allocator throws a plain c10::Error.
+bool is_out_of_memory(const std::exception& error);
+// ", 20.00 GiB more were asked for", or empty where the allocator does not say.
+std::string asked_for(const std::exception& error);
+inline constexpr const char* kTakeLessMemory =
+    "ask for fewer frames or a smaller size, --vae-tiling on, --offload encoders or --dtype bf16";
 
 // One component being loaded, for the length of the scope: "load" progress in bytes and its seconds.
 class Loading {

@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "app/system.h"
+#include "pipelines/core/memory.h"
 
 namespace sagelab {
 namespace {
@@ -61,14 +61,6 @@ json attention_json(const attention::Recorder& recorder) {
           {"measurements", measurements}};
 }
 
-// VmHWM: the largest resident set of the process so far.
-int64_t process_peak_bytes() {
-  std::ifstream in("/proc/self/status");
-  for (std::string line; std::getline(in, line);)
-    if (line.starts_with("VmHWM:")) return std::atoll(line.c_str() + 6) * 1024;
-  return 0;
-}
-
 json memory_json(const ReportInput& input) {
   int64_t peak = 0;
   json by_phase = json::object();
@@ -115,6 +107,8 @@ json make_report(const ReportInput& input) {
           {"steps", steps_json(input)},
           {"attention", attention_json(input.recorder)},
           {"memory", memory_json(input)},
+          {"notices", input.result.notices},
+          {"latents", input.result.latents_file.empty() ? json() : json(input.result.latents_file)},
           {"frames",
            {{"count", picture.frames},
             {"width", picture.width},

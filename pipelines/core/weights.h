@@ -93,5 +93,14 @@ struct TensorInfo {
 };
 std::vector<TensorInfo> list_folder(const std::filesystem::path& folder, std::string_view stem,
                                     std::string_view variant = {});
+// The same for looking at a folder that may be broken: what could be read, and every reason why open_folder
+// would refuse the rest.
+struct FolderContents {
+  std::vector<TensorInfo> tensors;
+  std::vector<std::string> problems;
+};
+FolderContents inspect_folder(const std::filesystem::path& folder, std::string_view stem,
+                              std::string_view variant = {});
+bool has_variant(const std::filesystem::path& folder, std::string_view stem, std::string_view variant);
 
 }  // namespace sagelab

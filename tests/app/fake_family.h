@@ -28,7 +28,8 @@ inline void attend(const Forward& forward) {
 
 struct FakeHooks {
   std::function<void(int)> step = [](int) {};  // in predict, with the step's index
-  std::function<void()> decode = [] {};
+  std::function<void()> decode = [] {}, preview = [] {};
+  int64_t latents = 4;  // values of a frame
   std::atomic<int> opened = 0;
 };
 
@@ -36,13 +37,14 @@ class FakePipeline final : public Pipeline {
  public:
   explicit FakePipeline(std::shared_ptr<FakeHooks> hooks) : hooks_(std::move(hooks)) {}
 
-  Conditioning encode(const Request&, const RunContext&) override {
+  Conditioning encode(const Request& request, const RunContext& run) override {
+    if (request.prompt.size() > 100) run.notice("the prompt is cut");
     return {.embeds = at::zeros({1, 2, 4}), .pooled = {}, .lengths = {}};
   }
   std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
                                  const RunContext&) override {
     auto state = std::make_unique<State>();
-    state->latents = at::full({1, *request.num_frames, 4}, 0.25);
+    state->latents = at::full({1, *request.num_frames, hooks_->latents}, 0.25);
     state->conditioning = std::move(conditioning);
     state->steps = *request.steps;
     return state;
@@ -53,7 +55,10 @@ class FakePipeline final : public Pipeline {
     return state.latents;
   }
   void advance(State&, int, const at::Tensor&) override {}
-  at::Tensor preview(const State&) override { return at::zeros({1, 3, 4, 4}); }
+  at::Tensor preview(const State&) override {
+    hooks_->preview();
+    return at::zeros({1, 3, 4, 4});
+  }
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext&) override {
     hooks_->decode();
     return at::full({latents.size(1), 3, *request.height, *request.width}, 0.5);

@@ -160,13 +160,13 @@ TEST_F(Loop, LoadingIsNotDenoising) {
   struct Slow : FakePipeline {
     std::unique_ptr<State> prepare(const Request& r, Conditioning c, const RunContext& run) override {
       Loading loading(run);
-      std::this_thread::sleep_for(80ms);
+      std::this_thread::sleep_for(250ms);
       return FakePipeline::prepare(r, std::move(c), run);
     }
   } slow;
   const Timings t = generate(slow, request, "", context()).timings;
-  EXPECT_GE(t.load, 0.08);
-  EXPECT_LT(t.denoise, 0.08);
+  EXPECT_GE(t.load, 0.25);
+  EXPECT_LT(t.denoise, t.load);
 }
 
 TEST_F(Loop, SwitchWaitsForTheNextForward) {
@@ -250,11 +250,12 @@ TEST_F(Loop, OutOfMemorySaysWhereAndHowMuch) {
   pipeline.on_predict = [](int, const Forward&) {
     C10_THROW_ERROR(OutOfMemoryError, "CUDA out of memory. Tried to allocate 20.00 GiB.\nmore");
   };
-  EXPECT_THAT(failure(),
-              ::testing::MatchesRegex(
-                  "out of memory in denoise on cpu: .* of .* were held; CUDA out of memory. Tried to "
-                  "allocate 20.00 GiB. . ask for fewer frames or a smaller size, --vae-tiling on, "
-                  "--offload encoders or --dtype bf16"));
+  EXPECT_THAT(
+      failure(),
+      ::testing::MatchesRegex(
+          "out of memory in denoise on cpu: [0-9.]+ (bytes|kB|MB|GB) of [0-9.]+ [MG]B were held at the "
+          "peak, 20.00 GiB more were asked for . ask for fewer frames or a smaller size, --vae-tiling "
+          "on, --offload encoders or --dtype bf16"));
 }
 
 TEST_F(Loop, LatentsThatAreNotFiniteAreAnError) {

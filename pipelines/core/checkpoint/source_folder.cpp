@@ -122,43 +122,90 @@ std::map<std::string, std::string> weight_map(const fs::path& index) {
   return it->get<std::map<std::string, std::string>>();
 }
 
-LocatedMap from_index(const fs::path& folder, const std::string& name) {
-  const auto map = weight_map(folder / name);
+// The first problem is thrown, or all are listed.
+class Problems {
+ public:
+  explicit Problems(std::vector<std::string>* all = nullptr) : all_(all) {}
+  void operator()(const Error& error) const {
+    if (!all_) throw error;
+    all_->push_back(error.what());
+  }
+  template <typename F>
+  void during(F&& body) const {
+    try {
+      body();
+    } catch (const Error& error) {
+      (*this)(error);
+    }
+  }
+
+ private:
+  std::vector<std::string>* all_;
+};
+
+Shards open_shards(const fs::path& folder, const std::string& name,
+                   const std::map<std::string, std::string>& map, const Problems& problem) {
   Shards shards;
   for (const auto& [key, file] : map) {
-    auto& shard = shards[file];
-    if (shard) continue;
+    if (!shards.try_emplace(file).second) continue;
     if (!fs::exists(folder / file))
-      throw Error(fmt::format("{}: {} is missing, which {} names", folder.string(), file, name),
-                  "the checkpoint is incomplete; download the file");
-    shard = std::make_shared<SafetensorsFile>(folder / file);
+      problem(Error(fmt::format("{}: {} is missing, which {} names", folder.string(), file, name),
+                    "the checkpoint is incomplete; download the file"));
+    else
+      problem.during([&] { shards[file] = std::make_shared<SafetensorsFile>(folder / file); });
   }
+  return shards;
+}
+
+LocatedMap from_index(const fs::path& folder, const std::string& name, const Problems& problem) {
+  constexpr const char* kMixed = "index and shards do not belong together; download both again";
+  const auto map = weight_map(folder / name);
+  const Shards shards = open_shards(folder, name, map, problem);
   LocatedMap tensors;
   for (const auto& [key, file] : map) {
     const auto& shard = shards.at(file);
+    if (!shard) continue;
     const auto it = shard->tensors().find(key);
     if (it == shard->tensors().end())
-      throw Error(
+      problem(Error(
           fmt::format("{}: tensor {} is missing, which {} places here", shard->path().string(), key, name),
-          "index and shards do not belong together; download both again");
-    tensors[key] = {shard, &it->second};
+          kMixed));
+    else
+      tensors[key] = {shard, &it->second};
   }
-  for (const auto& [file, shard] : shards)
+  for (const auto& [file, shard] : shards) {
+    if (!shard) continue;
     for (const auto& [key, stored] : shard->tensors())
       if (!map.contains(key))
-        throw Error(
+        problem(Error(
             fmt::format("{}: holds tensor {}, which {} does not name", shard->path().string(), key, name),
-            "index and shards do not belong together; download both again");
+            kMixed));
+  }
   return tensors;
 }
 
-LocatedMap locate(const fs::path& folder, const std::string& stem, const std::string& variant) {
-  const std::string name = choose(folder, stem, variant);
-  if (name.ends_with(".json")) return from_index(folder, name);
-  const auto file = std::make_shared<const SafetensorsFile>(folder / name);
+LocatedMap locate(const fs::path& folder, const std::string& stem, const std::string& variant,
+                  const Problems& problem = Problems()) {
   LocatedMap tensors;
-  for (const auto& [key, stored] : file->tensors()) tensors[key] = {file, &stored};
+  problem.during([&] {
+    const std::string name = choose(folder, stem, variant);
+    if (name.ends_with(".json")) {
+      tensors = from_index(folder, name, problem);
+      return;
+    }
+    const auto file = std::make_shared<const SafetensorsFile>(folder / name);
+    for (const auto& [key, stored] : file->tensors()) tensors[key] = {file, &stored};
+  });
   return tensors;
+}
+
+std::vector<TensorInfo> listed(const LocatedMap& tensors) {
+  std::vector<TensorInfo> list;
+  for (const auto& [key, located] : tensors)
+    list.push_back({key, located.stored->shape, safetensors_dtype(located.stored->dtype),
+                    int64_t(located.stored->end - located.stored->begin),
+                    located.file->path().filename().string()});
+  return list;
 }
 
 class FolderSource final : public WeightSource {
@@ -200,12 +247,22 @@ std::shared_ptr<WeightSource> open_folder(const fs::path& folder, std::string_vi
 }
 
 std::vector<TensorInfo> list_folder(const fs::path& folder, std::string_view stem, std::string_view variant) {
-  std::vector<TensorInfo> list;
-  for (const auto& [key, located] : locate(folder, std::string(stem), std::string(variant)))
-    list.push_back({key, located.stored->shape, safetensors_dtype(located.stored->dtype),
-                    int64_t(located.stored->end - located.stored->begin),
-                    located.file->path().filename().string()});
-  return list;
+  return listed(locate(folder, std::string(stem), std::string(variant)));
+}
+
+FolderContents inspect_folder(const fs::path& folder, std::string_view stem, std::string_view variant) {
+  FolderContents contents;
+  contents.tensors =
+      listed(locate(folder, std::string(stem), std::string(variant), Problems(&contents.problems)));
+  return contents;
+}
+
+bool has_variant(const fs::path& folder, std::string_view stem, std::string_view variant) {
+  const Names names{std::string(stem), std::string(variant)};
+  std::error_code ignored;
+  return fs::exists(folder / names.single, ignored) ||
+         std::any_of(names.indices.begin(), names.indices.end(),
+                     [&](const std::string& index) { return fs::exists(folder / index, ignored); });
 }
 
 }  // namespace sagelab
