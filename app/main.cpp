@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
+#include <sstream>
 #include <string>
 
 #include "app/commands/commands.h"
@@ -29,7 +31,12 @@ int parse(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == int(CLI::ExitCodes::Success)) return app.exit(e);
+    if (e.get_exit_code() == int(CLI::ExitCodes::Success)) {
+      std::ostringstream text;  // of --help or --version
+      app.exit(e, text, text);
+      sagelab::print(text.str());
+      return sagelab::kDone;
+    }
     std::string command = "sagelab";
     for (const auto* at = &app; !at->get_subcommands().empty();) {
       at = at->get_subcommands().front();
@@ -44,6 +51,7 @@ int parse(CLI::App& app, int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows past the user's limit is an error, not the end
   return sagelab::guarded([&] {
     CLI::App app("Video and image models from diffusers folders, in C++, with attention that you choose.",
                  "sagelab");
@@ -53,6 +61,7 @@ int main(int argc, char** argv) {
     sagelab::add_generate(app, {argv, size_t(argc)}, exit_code);
     sagelab::add_info(app, exit_code);
     sagelab::add_bench(app, exit_code);
+    sagelab::add_attend(app, exit_code);
     const int parsed = parse(app, argc, argv);
     return parsed == sagelab::kDone ? exit_code : parsed;
   });

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/options.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +13,7 @@
 #include "app/media/output.h"
 #include "attention/registry.h"
 #include "pipelines/core/config.h"
+#include "pipelines/core/utf8.h"
 #include "pipelines/pipeline.h"
 
 namespace sagelab {
@@ -45,14 +49,6 @@ std::string value_of(std::span<const char* const> arguments, const std::string& 
   return value;
 }
 
-void check_text(const std::string& text, const char* what) {
-  try {
-    check_utf8(text, what);
-  } catch (const Error& e) {
-    throw UsageError(e.what(), "pass the text in UTF-8");
-  }
-}
-
 Request request_of_file(const std::string& file) {
   try {
     return request_from_json(read_json(file));
@@ -71,13 +67,6 @@ void check_output(const std::string& name) {
   }
 }
 
-std::string check_device(const std::string& name) {
-  const bool indexed = name.starts_with("cuda:") && name.size() > 5 &&
-                       name.find_first_not_of("0123456789", 5) == std::string::npos;
-  if (indexed || name == "auto" || name == "cpu" || name == "cuda") return {};
-  return name + " not in {auto,cpu,cuda,cuda:N}";
-}
-
 void check_spec(const std::string& spec) {
   if (spec.empty()) return;
   try {
@@ -87,7 +76,78 @@ void check_spec(const std::string& spec) {
   }
 }
 
+template <typename T>
+void check_range(const char* name, const std::optional<T>& value, T least, T most) {
+  if (value && !(*value >= least && *value <= most))
+    throw UsageError(fmt::format("{} is {}, not within {} to {}", name, *value, least, most));
+}
+
+// Far beyond what any model makes; within them no size or count overflows.
+void check_ranges(const Request& r) {
+  constexpr int kMostPixels = 16384, kMostFrames = 4096, kMostSteps = 10000;
+  check_range("width", r.width, 1, kMostPixels);
+  check_range("height", r.height, 1, kMostPixels);
+  check_range("num_frames", r.num_frames, 1, kMostFrames);
+  check_range("steps", r.steps, 1, kMostSteps);
+  check_range("preview", std::optional(r.preview), 0, kMostSteps);
+  check_range("fps", r.fps, 0.1, 1000.0);
+}
+
+void check_texts(const Request& r) {
+  check_flag_text(r.prompt, "prompt");
+  check_flag_text(r.negative_prompt, "negative prompt");
+  check_flag_text(r.model, "name of the model folder");
+  check_flag_text(r.variant, "variant");
+  check_flag_text(r.attention, "attention");
+  check_flag_text(r.output, "name of the output");
+  check_flag_text(r.latents, "name of the latents file");
+  for (const auto& [name, value] : r.options)
+    if (const auto* text = std::get_if<std::string>(&value))
+      check_flag_text(*text, ("option " + name).c_str());
+}
+
+void check_latents(const std::string& name) {
+  std::error_code ignored;
+  if (name.ends_with('/') || std::filesystem::is_directory(name, ignored))
+    throw UsageError("--latents " + name + " is a folder, not a file", "name it x.safetensors");
+}
+
+// CLI11 would take -1 for 2^64 - 1, what lies above for that too, and 010 for 8.
+uint64_t seed_of(const std::string& text) {
+  uint64_t seed = 0;
+  const auto* end = text.data() + text.size();
+  const auto [last, error] = std::from_chars(text.data(), end, seed);
+  if (error != std::errc() || last != end)
+    throw CLI::ValidationError("--seed", text + " is no whole number from 0 to 18446744073709551615");
+  return seed;
+}
+
+// Not the names of what the first run wrote: they are its own.
+Request request_to_decode(const std::string& latents) {
+  check_flag_text(latents, "name of the latents file");
+  auto request = request_of_latents(latents);
+  request.output.clear();
+  request.latents.clear();
+  request.preview = 0;
+  return request;
+}
+
 }  // namespace
+
+std::string check_device(const std::string& name) {
+  const bool indexed = name.starts_with("cuda:") && name.size() > 5 &&
+                       name.find_first_not_of("0123456789", 5) == std::string::npos;
+  if (indexed || name == "auto" || name == "cpu" || name == "cuda") return {};
+  return name + " not in {auto,cpu,cuda,cuda:N}";
+}
+
+void check_flag_text(const std::string& text, const char* what) {
+  try {
+    check_utf8(text, what);
+  } catch (const Error& e) {
+    throw UsageError(e.what(), "pass the text in UTF-8");
+  }
+}
 
 template <typename T>
 void RequestFlags::add(CLI::App& app, const std::string& flag, std::optional<T> RequestFlags::*value,
@@ -105,7 +165,9 @@ RequestFlags::RequestFlags(CLI::App& app) {
   add(app, "--num-frames", &RequestFlags::num_frames_, "frames; 1 is an image");
   add(app, "--steps", &RequestFlags::steps_, "denoising steps");
   add(app, "--guidance-scale", &RequestFlags::guidance_scale_, "classifier-free guidance; 1 turns it off");
-  add(app, "--seed", &RequestFlags::seed_, "of the initial noise [0]");
+  app.add_option_function<std::string>(
+         "--seed", [this](const std::string& text) { seed_ = seed_of(text); }, "of the initial noise [0]")
+      ->type_name("UINT");
   add(app, "--dtype", &RequestFlags::dtype_, "auto: the checkpoint's own on CUDA, fp32 on the CPU");
   add(app, "--device", &RequestFlags::device_, "auto, cpu, cuda or cuda:N");
   add(app, "--variant", &RequestFlags::variant_, "which files of the folder: fp16, bf16");
@@ -126,7 +188,6 @@ RequestFlags::RequestFlags(CLI::App& app) {
   app.get_option("--attention-switch")->check(CLI::IsMember({"forward", "call"}));
   app.get_option("--vae-tiling")->check(CLI::IsMember({"auto", "on", "off"}));
   app.get_option("--offload")->check(CLI::IsMember({"auto", "none", "encoders"}));
-  app.get_option("--preview")->check(CLI::NonNegativeNumber);
 }
 
 void RequestFlags::add_options(CLI::App& app, const std::string& family, const std::vector<Option>& table) {
@@ -157,9 +218,35 @@ void RequestFlags::add_options(CLI::App& app, const std::string& family, const s
   }
 }
 
+// What is decoded is what was denoised: of the flags, only those that decoding asks count.
+void RequestFlags::refuse_without_effect() const {
+  const std::pair<const char*, bool> kFlags[] = {{"--request", request_file_.has_value()},
+                                                 {"--prompt", prompt_.has_value()},
+                                                 {"--negative-prompt", negative_prompt_.has_value()},
+                                                 {"--width", width_.has_value()},
+                                                 {"--height", height_.has_value()},
+                                                 {"--num-frames", num_frames_.has_value()},
+                                                 {"--steps", steps_.has_value()},
+                                                 {"--guidance-scale", guidance_scale_.has_value()},
+                                                 {"--seed", seed_.has_value()},
+                                                 {"--attention", attention_.has_value()},
+                                                 {"--attention-switch", attention_switch_.has_value()},
+                                                 {"--preview", preview_.has_value()},
+                                                 {"--latents", latents_.has_value()}};
+  const auto refuse = [](const std::string& flag) {
+    throw UsageError(flag + " has no effect with --from-latents: nothing is denoised", "leave it out");
+  };
+  for (const auto& [flag, given] : kFlags)
+    if (given) refuse(flag);
+  if (!options_.empty()) refuse("--" + dashed(options_.begin()->first));
+}
+
 Request RequestFlags::request() const {
   Request r;
-  if (from_latents_) r = request_of_latents(*from_latents_);
+  if (from_latents_) {
+    refuse_without_effect();
+    r = request_to_decode(*from_latents_);
+  }
   if (request_file_) r = request_of_file(*request_file_);
   override_with(model_, r.model);
   override_with(prompt_, r.prompt);
@@ -185,11 +272,9 @@ Request RequestFlags::request() const {
   if (r.model.empty()) throw UsageError("no model is named", "give --model a diffusers folder");
   if (!prompt_ && !request_file_ && !from_latents_)
     throw UsageError("no prompt is given", "add --prompt \"what to show\"");
-  check_text(r.prompt, "prompt");
-  check_text(r.negative_prompt, "negative prompt");
-  check_text(r.model, "name of the model folder");
-  check_text(r.output, "name of the output");
-  check_text(r.latents, "name of the latents file");
+  check_texts(r);
+  check_ranges(r);
+  check_latents(r.latents);
   check_output(r.output);
   check_spec(r.attention);
   return r;

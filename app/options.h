@@ -25,8 +25,10 @@ class RequestFlags {
   Request request() const;
   // A file of finished latents that is to be decoded; empty where the run starts from noise.
   std::string from_latents() const { return from_latents_.value_or(""); }
+  std::string request_file() const { return request_file_.value_or(""); }
 
  private:
+  void refuse_without_effect() const;
   template <typename T>
   void add(CLI::App& app, const std::string& flag, std::optional<T> RequestFlags::*value,
            const std::string& help);
@@ -39,6 +41,11 @@ class RequestFlags {
   std::optional<uint64_t> seed_;
   std::map<std::string, OptionValue> options_;
 };
+
+// A check of --device for the parser: what is wrong, or empty.
+std::string check_device(const std::string& name);
+// Throws UsageError: "the <what> is not UTF-8: byte 0xff at position 3".
+void check_flag_text(const std::string& text, const char* what);
 
 // The model folder that a command line names, before it is parsed: --model, or "model" of the file that
 // --request names. Empty where neither is there or readable: parsing then says what is wrong.

@@ -3,21 +3,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 
+#include "app/median.h"
 #include "pipelines/core/memory.h"
 
 namespace sagelab {
-namespace {
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + std::ptrdiff_t(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-}  // namespace
 
 std::string clock_text(double seconds) {
   const auto s = int64_t(std::ceil(seconds));

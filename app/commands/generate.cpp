@@ -9,6 +9,7 @@
 
 #include "app/commands/commands.h"
 #include "app/commands/dry_run.h"
+#include "app/commands/places.h"
 #include "app/failure.h"
 #include "app/interrupt.h"
 #include "app/media/file.h"
@@ -31,7 +32,9 @@ struct Generate {
     app.add_flag("--json", json, "results on stdout as JSON");
   }
   int run() const;
-  int dry(const Request& request) const;
+  Places places_of(const Request& resolved) const;
+  int dry(const Request& resolved, const Plan& plan) const;
+  int finish(const Places& places, Frames& frames) const;
 
   RequestFlags flags;
   std::string report;
@@ -48,43 +51,16 @@ std::string default_output(const Request& resolved) {
 #endif
   const auto& extension = resolved.num_frames == 1 ? ".png" : video;
   const auto stem = fmt::format("{}-{}", family_of(resolved.model).name, resolved.seed);
-  std::string name = stem + extension;
-  for (int i = 2; fs::exists(name); ++i) name = fmt::format("{}-{}{}", stem, i, extension);
-  return name;
+  if (!extension.ends_with('/')) return free_name(stem + extension).string();
+  return free_name(stem).string() + "/";
 }
-
-// The places that a run writes to.
-struct Places {
-  Places(const Request& request, const std::string& report_file)
-      : output(request.output), report(report_file), keep_latents(!request.latents.empty()) {
-    latents = keep_latents ? request.latents : output.latents_beside().string();
-  }
-
-  void probe() const {
-    output.probe();
-    media::probe_file(latents);
-    if (!report.empty()) media::probe_whole(report);
-  }
-
-  std::vector<std::string> all() const {
-    std::vector<std::string> files;
-    files.push_back(latents + (keep_latents ? "" : " (until the output is written)"));
-    files.push_back(output.path().string() + (output.kind() == media::Kind::Folder ? "/" : ""));
-    if (!report.empty()) files.push_back(report);
-    return files;
-  }
-
-  media::Output output;
-  std::string report, latents;
-  bool keep_latents;
-};
 
 // A preview that cannot be written is no reason to lose the run.
 void write_preview(const Places& places, const Picture& picture, ProgressLine& line) {
   try {
     const auto bytes =
         media::encode_png(picture.frame(picture.frames / 2), picture.width, picture.height, {});
-    media::write_whole(places.output.preview_beside(), bytes);
+    media::write_whole(places.preview, bytes);
   } catch (const Error& e) {
     line.clear();
     std::fprintf(stderr, "sagelab: no preview: %s\n", e.what());
@@ -100,6 +76,10 @@ std::variant<Finished, Failed> follow(Session& session, JobId job, const Places&
     auto progress = session.wait(std::chrono::milliseconds(50));
     if (!progress) continue;
     line.show(*progress);
+    if (const auto* notice = std::get_if<Notice>(&progress->what)) {
+      line.clear();
+      std::fprintf(stderr, "sagelab: %s\n", notice->text.c_str());
+    }
     if (const auto* step = std::get_if<Step>(&progress->what); step && step->preview)
       write_preview(places, *step->preview, line);
     if (auto* finished = std::get_if<Finished>(&progress->what)) return std::move(*finished);
@@ -116,70 +96,85 @@ std::string summary(const Frames& frames, const media::Output& output) {
 
 // Whatever stops the writing, the finished latents stay and the message says where.
 bool write_output(const Places& places, Frames& frames) {
-  const media::Metadata metadata{to_json(frames.request).dump(), parameters_text(frames.request)};
+  const media::Metadata metadata{json_text(to_json(frames.request)), parameters_text(frames.request)};
   const auto start = std::chrono::steady_clock::now();
   try {
     if (!places.output.write(frames, metadata, interrupted)) return false;
   } catch (const Error& e) {
-    throw Error(e.what(), e.hint() + "; the finished latents are in " + places.latents);
+    const auto& latents = frames.report.at("latents");
+    if (latents.is_null()) throw;
+    throw Error(e.what(), e.hint() + "; the finished latents are in " + latents.get<std::string>());
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   frames.report["seconds"]["write"] = took.count();
   return true;
 }
 
-int Generate::dry(const Request& request) const {
-  const auto& family = family_of(request.model);
-  DryRun result;
-  result.request = family.resolve(request);
-  if (result.request.output.empty()) result.request.output = default_output(result.request);
-  const Places places(result.request, report);
-  places.output.check_frames(result.request.num_frames.value_or(1));
-  result.plan = family.plan(result.request);
-  result.attention = result.request.attention;
-  if (result.attention.empty())
-    result.attention = attention::default_spec(resolve_target(result.request).device);
-  result.writes = places.all();
-  std::fputs(json ? (to_json(result).dump(2) + "\n").c_str() : table_of(result).c_str(), stdout);
+int64_t latents_bytes(const Plan& plan, const Request& resolved) {
+  constexpr int64_t kHeader = 1 << 16;
+  int64_t bytes = int64_t(elementSize(resolve_target(resolved).dtype));
+  for (const auto n : plan.latent_shape) bytes *= n;
+  return bytes + kHeader;
+}
+
+int Generate::dry(const Request& resolved, const Plan& plan) const {
+  if (!flags.from_latents().empty())
+    throw UsageError("--dry-run tells of a run from noise, and --from-latents makes none",
+                     "leave one of them out");
+  auto attention = resolved.attention;
+  if (attention.empty()) attention = attention::default_spec(resolve_target(resolved).device);
+  const DryRun result{resolved, plan, attention, places_of(resolved).all()};
+  print(json ? json_text(to_json(result), 2) + "\n" : table_of(result));
+  return kDone;
+}
+
+Places Generate::places_of(const Request& resolved) const {
+  Places places(resolved, {report, flags.from_latents(), flags.request_file()});
+  places.output.check_frames(resolved.num_frames.value_or(1));
+  return places;
+}
+
+// Only what this run made, and nobody asked to keep, is removed.
+int Generate::finish(const Places& places, Frames& frames) const {
+  auto& latents = frames.report.at("latents");
+  if (!write_output(places, frames)) {
+    auto cancelled = failure(Cancelled().what());
+    if (latents.is_string()) cancelled.latents = latents.get<std::string>();
+    print_failure(cancelled);
+    return kInterrupted;
+  }
+  frames.report["output"] = places.output.path().string();
+  if (!places.latents.empty() && !places.keep_latents && latents.is_string()) {
+    std::error_code ignored;
+    fs::remove(latents.get<std::string>(), ignored);
+    latents = nullptr;
+  }
+  const auto text = json_text(frames.report, 2) + "\n";
+  if (!report.empty()) media::write_whole(report, text);
+  print(json ? text : summary(frames, places.output) + "\n");
   return kDone;
 }
 
 int Generate::run() const {
   auto request = flags.request();
+  check_flag_text(report, "name of the report");
   if (no_family) std::rethrow_exception(no_family);
-  const auto from = flags.from_latents();
-  if (!from.empty()) request.latents = from;
-  if (dry_run) return dry(request);
-  const auto resolved = family_of(request.model).resolve(request);
-  if (request.output.empty()) request.output = default_output(resolved);
-  const Places places(request, report);
-  places.output.check_frames(resolved.num_frames.value_or(1));
-  places.probe();
+  const auto& family = family_of(request.model);
+  auto resolved = family.resolve(request);
+  if (request.output.empty()) resolved.output = request.output = default_output(resolved);
+  const auto plan = family.plan(resolved);
+  if (dry_run) return dry(resolved, plan);
+  const auto places = places_of(resolved);
+  places.probe(latents_bytes(plan, resolved));
 
   catch_interrupt();
   Session session;
-  const auto job = session.submit(request, {.save = places.latents, .decode = from});
+  const auto job = session.submit(request, {.save = places.latents, .decode = flags.from_latents()});
   auto end = follow(session, job, places);
-  if (const auto* failed = std::get_if<Failed>(&end)) {
-    print_failure(*failed);
-    return failed->cancelled ? kInterrupted : kFailed;
-  }
-  auto& frames = std::get<Finished>(end).frames;
-  if (!write_output(places, frames)) {
-    auto cancelled = failure(Cancelled().what());
-    cancelled.latents = places.latents;
-    print_failure(cancelled);
-    return kInterrupted;
-  }
-  frames.report["output"] = places.output.path().string();
-  frames.report["latents"] = nullptr;
-  if (places.keep_latents)
-    frames.report["latents"] = places.latents;
-  else
-    fs::remove(places.latents);
-  if (!report.empty()) media::write_whole(report, frames.report.dump(2) + "\n");
-  std::printf("%s\n", json ? frames.report.dump(2).c_str() : summary(frames, places.output).c_str());
-  return kDone;
+  if (auto* finished = std::get_if<Finished>(&end)) return finish(places, finished->frames);
+  const auto& failed = std::get<Failed>(end);
+  print_failure(failed);
+  return failed.cancelled ? kInterrupted : kFailed;
 }
 
 }  // namespace

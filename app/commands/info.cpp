@@ -96,7 +96,7 @@ struct Info {
       machine["model"] = to_json(info);
       table = table_of(info);
     }
-    std::fputs(json_wanted ? (machine.dump(2) + "\n").c_str() : table.c_str(), stdout);
+    print(json_wanted ? json_text(machine, 2) + "\n" : table);
     return kDone;
   }
 };

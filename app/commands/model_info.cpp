@@ -9,17 +9,16 @@
 #include <set>
 
 #include "attention/error.h"
+#include "pipelines/core/checkpoint/dtypes.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/memory.h"
-#include "pipelines/core/safetensors.h"
+#include "pipelines/core/weights.h"
 #include "pipelines/registry.h"
 
 namespace sagelab {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-using Shapes = std::map<std::string, std::vector<int64_t>>;
 
 class Inspector {
  public:
@@ -54,73 +53,47 @@ class Inspector {
     missing(fmt::format("{}: {} is missing", place.string(), fmt::join(names, " or ")));
   }
 
-  std::vector<fs::path> files(const std::string& library, const fs::path& place) {
-    const std::string stem = library == "transformers" ? "model" : "diffusion_pytorch_model";
-    const auto dotted = variant_.empty() ? "" : "." + variant_;
-    const auto single = place / (stem + dotted + ".safetensors");
-    if (fs::exists(single)) return {single};
-    const auto index = place / (stem + ".safetensors.index" + dotted + ".json");
-    if (!fs::exists(index)) {
-      missing(fmt::format("{}: no {} and no {}", place.string(), single.filename().string(),
-                          index.filename().string()));
-      return {};
-    }
-    std::set<std::string> shards;
-    try {
-      const auto parsed = read_json(index);
-      for (const auto& [key, shard] : parsed.at("weight_map").items())
-        shards.insert(shard.get<std::string>());
-    } catch (const json::exception&) {
-      missing(index.string() + ": has no weight_map of tensors to files");
-    } catch (const Error& e) {
-      missing(e.what());
-    }
-    std::vector<fs::path> found;
-    for (const auto& shard : shards) {
-      if (fs::exists(place / shard))
-        found.push_back(place / shard);
-      else
-        missing((place / shard).string() + ": the shard is missing");
-    }
-    return found;
-  }
-
   void weights(ModelInfo::Component& c, const fs::path& place) {
-    const auto problems = info_.missing.size();
-    Shapes have;
-    for (const auto& file : files(c.library, place)) add_file(c, file, have);
-    if (!fs::exists(place / "config.json")) return missing((place / "config.json").string() + ": is missing");
-    if (info_.missing.size() != problems) return;  // else every tensor of a lost shard would be listed
+    const auto stem = c.library == "transformers" ? "model" : "diffusion_pytorch_model";
+    const auto contents = inspect_folder(place, stem, variant_);
+    for (const auto& problem : contents.problems) missing(problem);
+    count(c, contents.tensors);
     try {
-      for (const auto& [key, shape] : family_.names(c.name, read_json(place / "config.json"))) {
-        const auto found = have.find(key);
-        if (found == have.end())
-          missing(fmt::format("{}: the tensor {} {} is missing", place.string(), key, shape));
-        else if (found->second != shape)
-          missing(fmt::format("{}: the tensor {} is {}, the config wants {}", place.string(), key,
-                              found->second, shape));
-      }
-    } catch (const Error& e) {
-      missing(e.what());
+      const auto names = family_.names(c.name, read_json(place / "config.json"));
+      if (contents.problems.empty()) compare(place, names, contents.tensors);
+    } catch (const std::exception& e) {
+      missing(said_of(e, c.name, place / "config.json"));
     }
   }
 
-  void add_file(ModelInfo::Component& c, const fs::path& path, Shapes& have) {
-    try {
-      const SafetensorsFile file(path);
-      std::set<std::string> dtypes(c.dtypes.begin(), c.dtypes.end());
-      for (const auto& [key, tensor] : file.tensors()) {
-        int64_t elements = 1;
-        for (const auto n : tensor.shape) elements *= n;
-        c.tensors += 1;
-        c.parameters += elements;
-        c.bytes += int64_t(tensor.end - tensor.begin);
-        dtypes.insert(safetensors_dtype(tensor.dtype));
-        have[key] = tensor.shape;
-      }
-      c.dtypes.assign(dtypes.begin(), dtypes.end());
-    } catch (const Error& e) {
-      missing(e.what());
+  // The family knows a config by its component's name; a person by its file.
+  static std::string said_of(const std::exception& e, const std::string& component, const fs::path& file) {
+    const auto text = message_of(e);
+    return text.starts_with(component + ": ") ? file.string() + text.substr(component.size()) : text;
+  }
+
+  static void count(ModelInfo::Component& c, const std::vector<TensorInfo>& tensors) {
+    std::set<std::string> dtypes;
+    for (const auto& tensor : tensors) {
+      c.tensors += 1;
+      c.parameters += tensor.bytes / int64_t(find_dtype(tensor.dtype)->size);
+      c.bytes += tensor.bytes;
+      dtypes.insert(tensor.dtype);
+    }
+    c.dtypes.assign(dtypes.begin(), dtypes.end());
+  }
+
+  void compare(const fs::path& place, const std::vector<std::pair<std::string, std::vector<int64_t>>>& names,
+               const std::vector<TensorInfo>& tensors) {
+    std::map<std::string, std::vector<int64_t>> have;
+    for (const auto& tensor : tensors) have[tensor.key] = tensor.shape;
+    for (const auto& [key, shape] : names) {
+      const auto found = have.find(key);
+      if (found == have.end())
+        missing(fmt::format("{}: the tensor {} {} is missing", place.string(), key, shape));
+      else if (found->second != shape)
+        missing(fmt::format("{}: the tensor {} is {}, the config wants {}", place.string(), key,
+                            found->second, shape));
     }
   }
 
@@ -129,6 +102,26 @@ class Inspector {
   const Family& family_;
   ModelInfo& info_;
 };
+
+// What the loader itself would refuse: whatever the looks at single components do not find.
+std::string refusal(const Family& family, const fs::path& folder, const std::string& variant, bool deep) {
+  Request request;
+  request.model = folder.string();
+  request.prompt = "p";
+  request.variant = variant;
+  request.device = "cpu";
+  try {
+    check_variant(family, request);
+    const auto resolved = family.resolve(request);
+    if (!deep) return {};
+    family.plan(resolved);
+    attention::Recorder recorder;
+    family.open(resolved, RunContext{.attention = {}, .recorder = recorder, .stop = {}, .progress = {}});
+  } catch (const std::exception& e) {
+    return message_of(e);
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -148,6 +141,9 @@ ModelInfo inspect_model(const fs::path& folder, const std::string& variant) {
   for (const auto& name : family.components)
     if (!named.contains(name))
       info.missing.push_back((folder / "model_index.json").string() + ": names no " + name);
+  const auto more = refusal(family, folder, variant, info.missing.empty());
+  if (!more.empty() && std::find(info.missing.begin(), info.missing.end(), more) == info.missing.end())
+    info.missing.push_back(more);
   return info;
 }
 

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/app/support.h"
+#include "tests/app/program.h"
 
 namespace sagelab {
 namespace {
@@ -46,6 +46,9 @@ TEST(Cli, WrongUse) {
                  "unknown family paint; --family is one of: cogvideox");
   expect_failure({"bench", "model", "--family", "cogvideox", "--variant", "9b", "--random-weights"}, 2,
                  "cogvideox has no variant 9b; --variant is one of: 2b, 5b, 1.5");
+  expect_failure(
+      {"bench", "model", "--family", "cogvideox", "--variant", "5b", "--random-weights", "--device", "tpu"},
+      2, "--device: tpu not in {auto,cpu,cuda,cuda:N}; see sagelab bench model --help");
   expect_failure({"bench", "model", "--family", "cogvideox", "--variant", "5b"}, 2,
                  "bench model times random weights and needs no checkpoint; add --random-weights to say so");
 }

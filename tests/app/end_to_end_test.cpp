@@ -15,54 +15,13 @@
 #pragma GCC diagnostic pop
 
 #include "app/session.h"
-#include "tests/app/support.h"
+#include "tests/app/end_to_end.h"
 #include "tests/support/parity.h"
 
 namespace sagelab {
 namespace {
 
 using namespace sagelab::testing;
-using nlohmann::json;
-
-const fs::path kFixture = fs::path(SAGELAB_FIXTURES) / "cogvideox" / "5b";
-
-class EndToEnd : public ::testing::Test {
- protected:
-  TempFolder folder_;
-  json request_ = json::parse(read_file(kFixture / "request.json"));
-
-  std::string at(const std::string& name) const { return (folder_ / name).string(); }
-
-  std::vector<std::string> generate(std::vector<std::string> more) const {
-    const auto number = [&](const char* key) { return request_.at(key).dump(); };
-    std::vector<std::string> all{"generate",
-                                 "--model",
-                                 (kFixture / "model").string(),
-                                 "--prompt",
-                                 request_.at("prompt").get<std::string>(),
-                                 "--negative-prompt",
-                                 request_.at("negative_prompt").get<std::string>(),
-                                 "--width",
-                                 number("width"),
-                                 "--height",
-                                 number("height"),
-                                 "--num-frames",
-                                 number("num_frames"),
-                                 "--steps",
-                                 number("steps"),
-                                 "--guidance-scale",
-                                 number("guidance_scale"),
-                                 "--seed",
-                                 number("seed"),
-                                 "--device",
-                                 "cpu",
-                                 "--scheduler",
-                                 "ddim"};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
-};
-
 at::Tensor read_frames(const fs::path& folder, int64_t count) {
   std::vector<at::Tensor> frames;
   for (int64_t t = 0; t < count; ++t) {
@@ -194,70 +153,70 @@ TEST_F(EndToEnd, ASwitchWhileItRunsIsInTheSpans) {
   EXPECT_EQ(spans[1].at("steps")[1], 5);
 }
 
-TEST_F(EndToEnd, WhatCannotBeWrittenIsKnownBeforeTheRun) {
-  const auto fails = [&](std::vector<std::string> more, int exit_code, const std::string& message) {
-    const auto result = run_sagelab(generate(std::move(more)));
-    EXPECT_EQ(result.exit_code, exit_code);
+TEST_F(EndToEnd, LatentsThatAreThereAreNeitherOverwrittenNorRemoved) {
+  write_file(folder_ / "f.latents.safetensors", "kept");
+  const auto result = run_sagelab(generate({"--output", at("f/"), "--steps", "1"}));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(folder_.names(), (std::set<std::string>{"f", "f.latents.safetensors"}));
+  EXPECT_EQ(read_file(folder_ / "f.latents.safetensors"), "kept");
+}
+
+TEST_F(EndToEnd, APromptThatIsCutIsSaid) {
+  std::string prompt;
+  for (int i = 0; i < 600; ++i) prompt += "fox ";
+  const auto result = run_sagelab(
+      generate({"--output", at("f/"), "--steps", "1", "--prompt", prompt, "--report", at("r.json")}));
+  EXPECT_EQ(result.exit_code, 0);
+  const std::string notice = "the prompt is cut at 226 tokens (max_sequence_length)";
+  EXPECT_NE(result.err.find("sagelab: " + notice + "\n"), std::string::npos) << result.err;
+  EXPECT_EQ(json::parse(read_file(folder_ / "r.json")).at("notices"), json::array({notice}));
+}
+
+TEST_F(EndToEnd, DecodingAgainTakesItsOwnFlagsOnly) {
+  ASSERT_EQ(run_sagelab(generate({"--output", at("a/"), "--latents", at("z.safetensors"), "--steps", "1"}))
+                .exit_code,
+            0);
+  const auto refused = [&](const std::vector<std::string>& more, const std::string& message) {
+    std::vector<std::string> all{"generate", "--from-latents", at("z.safetensors")};
+    all.insert(all.end(), more.begin(), more.end());
+    const auto result = run_sagelab(all);
+    EXPECT_EQ(result.exit_code, 2);
     EXPECT_EQ(result.err, "sagelab: " + message + "\n");
-    EXPECT_EQ(folder_.names(), std::set<std::string>{});
   };
-  fails({"--output", at("no/x.png.d/")}, 1,
-        "cannot write " + at("no/x.png.d") + ": No such file or directory; make the folder " + at("no") +
-            " first, or choose another place");
-  fails({"--output", at("f/"), "--report", at("no/r.json")}, 1,
-        "cannot write " + at("no/r.json") + ": No such file or directory; make the folder " + at("no") +
-            " first, or choose another place");
-  fails({"--output", at("x.png")}, 1,
-        fmt::format(
-            "a PNG holds one frame, this request makes {}; use --output x.mp4 or folder/, or --num-frames 1",
-            request_.at("num_frames").dump()));
-  fails({"--output", at("x.avi")}, 2,
-        "--output " + at("x.avi") +
-            " is of no known kind; name it x.mp4, x.png (one frame) or folder/ (PNG frames)");
-  fails({"--attention", "nonsense", "--output", at("f/")}, 2,
-        "attention 'nonsense': there is no backend 'nonsense' at position 1; there are sdpa, reference, "
-        "prefer, check, "
-        "timed, schedule");
-  fails({"--max-sequence-length", "0"}, 2,
-        "--max-sequence-length: Value 0 not in range 1 to 4096; see sagelab generate --help");
-  fails({"--device", "tpu"}, 2, "--device: tpu not in {auto,cpu,cuda,cuda:N}; see sagelab generate --help");
-  fails({"--request", at("r.json")}, 1,
-        "--request: " + at("r.json") +
-            ": no such file; give it a JSON file like the request.json of a frames folder");
-  fails({"--dtype", "int8"}, 2, "--dtype: int8 not in {auto,fp32,fp16,bf16}; see sagelab generate --help");
-  fails({"--prompt", "a\xff"}, 2, "the prompt is not UTF-8: byte 0xff at position 1; pass the text in UTF-8");
-}
-
-TEST_F(EndToEnd, NoGpu) {
-  if (at::hasCUDA()) GTEST_SKIP() << "this machine has one";
-  const auto result = run_sagelab(generate({"--output", at("f/"), "--device", "cuda"}));
+  refused({"--seed", "3"}, "--seed has no effect with --from-latents: nothing is denoised; leave it out");
+  refused({"--use-dynamic-cfg"},
+          "--use-dynamic-cfg has no effect with --from-latents: nothing is denoised; leave it out");
+  refused({"--dry-run", "--output", at("b/")},
+          "--dry-run tells of a run from noise, and --from-latents makes none; leave one of them out");
+  write_file(folder_ / "z.safetensors", "cut");
+  const auto result = run_sagelab({"generate", "--from-latents", at("z.safetensors"), "--output", at("b/")});
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.err, ::testing::MatchesRegex(
-                              "sagelab: device cuda was asked for, but there is none: [^\n]+; use --device "
-                              "cpu, or run on a machine with an NVIDIA GPU and its driver\n"));
+  EXPECT_EQ(result.err, "sagelab: " + at("z.safetensors") +
+                            ": has 3 bytes: too short for a safetensors file; give a latents file that this "
+                            "program wrote\n");
 }
 
-TEST_F(EndToEnd, InfoListsEverythingThatIsMissing) {
-  const auto model = folder_ / "model";
-  fs::copy(kFixture / "model", model, fs::copy_options::recursive);
-  fs::remove_all(model / "tokenizer");
-  std::vector<std::string> lost{(model / "tokenizer").string() + ": the folder is missing"};
-  for (const auto& entry : fs::directory_iterator(model / "transformer")) {
-    const auto name = entry.path().filename().string();
-    if (!name.ends_with(".safetensors")) continue;
-    fs::remove(entry.path());
-    lost.push_back(entry.path().string() + ": the shard is missing");
+// Headers without data, as large as what is released.
+TEST_F(EndToEnd, FullSizeFoldersAreToldOfWithoutLoading) {
+  const auto full = fs::path(SAGELAB_FIXTURES) / "full_size";
+  for (const std::string name : {"cogvideox_2b", "cogvideox_5b", "cogvideox_1.5"}) {
+    const auto info = run_sagelab({"info", "--model", full / name, "--json"});
+    ASSERT_EQ(info.exit_code, 0) << info.err;
+    EXPECT_EQ(json::parse(info.out).at("model").at("missing"), json::array()) << name;
+    const auto dry = run_sagelab(
+        {"generate",  "--model",   full / name, "--prompt",     "a fox",    "--device", "cpu",
+         "--dtype",   "bf16",      "--width",   "720",          "--height", "480",      "--num-frames",
+         "49",        "--offload", "encoders",  "--vae-tiling", "on",       "--output", at("x/"),
+         "--preview", "5",         "--dry-run", "--json"});
+    ASSERT_EQ(dry.exit_code, 0) << dry.err;
+    const auto plan = json::parse(dry.out);
+    EXPECT_EQ(plan.at("forwards"), 100);
+    EXPECT_GT(plan.at("predicted_peak_bytes"), 9'000'000'000) << "the text encoder alone takes 9.5 GB";
+    EXPECT_EQ(plan.at("writes"),
+              json::array({at("x.preview.png"),
+                           at("x.latents.safetensors") + " (until the output is written)", at("x") + "/"}));
   }
-  for (const auto& entry : fs::directory_iterator(model / "vae"))
-    if (entry.path().filename().string().find("-00001-of-") != std::string::npos)
-      fs::resize_file(entry.path(), 100);
-  const auto result = run_sagelab({"info", "--model", model, "--json"});
-  ASSERT_EQ(result.exit_code, 0) << result.err;
-  const auto info = json::parse(result.out).at("model");
-  EXPECT_EQ(info.at("family"), "cogvideox");
-  const auto missing = info.at("missing").get<std::vector<std::string>>();
-  EXPECT_THAT(missing, ::testing::IsSupersetOf(lost));
-  EXPECT_EQ(missing.size(), lost.size() + 1) << "and the shard that was cut short";
+  EXPECT_EQ(folder_.names(), std::set<std::string>{});
 }
 
 TEST_F(EndToEnd, AFullDiskAtTheEndKeepsTheLatents) {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/media/output.h"
 
-#include <sys/mount.h>
-
 #include <random>
 
 #include "app/media/file.h"
@@ -30,25 +28,8 @@ Frames frames_of(Picture picture) {
   return frames;
 }
 
-const Metadata kMetadata{.request = "{\"seed\":7}", .parameters = "a cat\nSteps: 4"};
-
-// A file system of its own; needs the right to mount.
-class SmallDisk {
- public:
-  SmallDisk(const fs::path& place, const std::string& options) : place_(place) {
-    fs::create_directory(place_);
-    mounted_ = ::mount("none", place_.c_str(), "tmpfs", 0, options.c_str()) == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) ::umount(place_.c_str());
-  }
-  bool mounted() const { return mounted_; }
-  void make_read_only() const { ::mount("none", place_.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr); }
-
- private:
-  fs::path place_;
-  bool mounted_ = false;
-};
+const std::string kRequest = R"({"model":"m","prompt":"a cat","seed":7})";
+const Metadata kMetadata{.request = kRequest, .parameters = "a cat\nSteps: 4"};
 
 TEST(Output, TheNameSaysTheKind) {
   const TempFolder folder;
@@ -80,7 +61,7 @@ TEST(Output, AFolderHoldsFramesAndTheRequest) {
     return all;
   };
   EXPECT_EQ(names(), expected);
-  EXPECT_EQ(read_file(folder / "f/request.json"), "{\"seed\":7}\n");
+  EXPECT_EQ(read_file(folder / "f/request.json"), kRequest + "\n");
   // An earlier output is replaced as a whole: no frame of it stays.
   EXPECT_TRUE(output.write(frames_of(smooth_clip(1, 16, 16)), kMetadata));
   EXPECT_EQ(names(), (std::set<std::string>{"frame_0000.png", "request.json"}));
@@ -98,12 +79,76 @@ TEST(Output, AFolderWithOtherFilesIsLeftAlone) {
   EXPECT_EQ(folder.names(), std::set<std::string>{"f"});
 }
 
+TEST(Output, FramesOfAnotherProgramAreLeftAlone) {
+  const TempFolder folder;
+  fs::create_directory(folder / "f");
+  write_file(folder / "f/frame_0000.png", "somebody's");
+  const auto place = (folder / "f").string();
+  const auto refused =
+      "the folder " + place +
+      " holds frames without the request.json of a run of ours; choose a new or an empty folder "
+      "for --output";
+  EXPECT_EQ(error_of([&] { Output(place + "/").probe(); }), refused);
+  write_file(folder / "f/request.json", "{\"url\": \"...\"}");
+  EXPECT_EQ(error_of([&] { Output(place + "/").probe(); }), refused);
+  EXPECT_EQ(read_file(folder / "f/frame_0000.png"), "somebody's");
+}
+
+TEST(ReplaceFolder, WithAndWithoutExchanging) {
+  for (const bool exchange : {true, false}) {
+    const TempFolder folder;
+    fs::create_directory(folder / "old");
+    fs::create_directory(folder / "new");
+    write_file(folder / "old/a", "old");
+    write_file(folder / "new/b", "new");
+    replace_folder(folder / "new", folder / "old", exchange);
+    EXPECT_EQ(folder.names(), std::set<std::string>{"old"});
+    EXPECT_EQ(read_file(folder / "old/b"), "new");
+    EXPECT_FALSE(fs::exists(folder / "old/a"));
+  }
+}
+
+TEST(Probe, AFileThatWouldNotFitIsKnownBeforeTheRun) {
+  const TempFolder folder;
+  const SmallDisk disk(folder / "disk", "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << "needs the right to mount a file system";
+  const auto file = (folder / "disk/z.safetensors").string();
+  EXPECT_EQ(error_of([&] { probe_file(file, 48 << 10); }), "no error");
+  EXPECT_EQ(error_of([&] { probe_file(file, 80 << 10); }),
+            "cannot write " + file + ": No space left on device; free some space in " +
+                (folder / "disk").string() + ", or choose another place");
+  EXPECT_TRUE(fs::is_empty(folder / "disk"));
+}
+
+TEST(Probe, ReservedSpaceIsNobodyElsesAndHasNoName) {
+  const TempFolder folder;
+  const SmallDisk disk(folder / "disk", "size=64k");
+  if (!disk.mounted()) GTEST_SKIP() << "needs the right to mount a file system";
+  const auto file = (folder / "disk/z.safetensors").string();
+  {
+    const ReservedSpace space(file, 48 << 10);
+    EXPECT_TRUE(fs::is_empty(folder / "disk"));
+    EXPECT_NE(error_of([&] { probe_file(file, 48 << 10); }), "no error");
+  }
+  EXPECT_EQ(error_of([&] { probe_file(file, 48 << 10); }), "no error");
+}
+
+TEST(FreeName, CountsUpBeforeTheLastExtension) {
+  const TempFolder folder;
+  const auto name = folder / "a.latents.safetensors";
+  EXPECT_EQ(free_name(name), name);
+  write_file(name, "x");
+  EXPECT_EQ(free_name(name), folder / "a.latents-2.safetensors");
+  write_file(folder / "a.latents-2.safetensors", "x");
+  EXPECT_EQ(free_name(name), folder / "a.latents-3.safetensors");
+}
+
 TEST(Output, PngCarriesBothTexts) {
   const TempFolder folder;
   EXPECT_TRUE(Output(folder / "x.png").write(frames_of(smooth_clip(1, 16, 16)), kMetadata));
   const auto bytes = read_file(folder / "x.png");
   EXPECT_NE(bytes.find(std::string("tEXtparameters\0a cat\nSteps: 4", 29)), std::string::npos);
-  EXPECT_NE(bytes.find(std::string("tEXtsagelab\0{\"seed\":7}", 22)), std::string::npos);
+  EXPECT_NE(bytes.find(std::string("tEXtsagelab\0", 12) + kRequest), std::string::npos);
 }
 
 TEST(Output, UnwritablePlacesAreFoundBeforeTheRun) {

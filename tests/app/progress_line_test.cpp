@@ -35,7 +35,7 @@ TEST(ProgressLineTest, PlainLinesWithAnEta) {
   EXPECT_EQ(text,
             "load 2 MB of 2 MB\n"
             "denoise 1/4  9.00 s/step  sdpa(math)  ETA 0:27\n"
-            "denoise 2/4  2.00 s/step  sdpa(math)  ETA 0:18\n"
+            "denoise 2/4  2.00 s/step  sdpa(math)  ETA 0:11\n"
             "denoise 3/4  2.00 s/step  sdpa(math)  ETA 0:02\n"
             "denoise 4/4  2.00 s/step  sdpa(math)  ETA 0:00\n"
             "decode 3/3\n");

@@ -7,10 +7,12 @@
 #include <cstdio>
 #include <memory>
 
+#include "app/commands/bench/bench.h"
 #include "app/commands/bench/model.h"
 #include "app/commands/commands.h"
 #include "app/failure.h"
 #include "app/media/file.h"
+#include "app/options.h"
 #include "app/system.h"
 #include "attention/dtype.h"
 #include "attention/registry.h"
@@ -56,9 +58,9 @@ struct BenchModelCommand {
     check(f);
     Request request;
     request.device = device;
-    request.dtype = dtype == "auto" ? "fp32" : dtype;  // there is no checkpoint to ask
+    request.dtype = dtype == "auto" ? f.variant_dtype(variant) : dtype;  // there is no checkpoint to ask
     auto target = resolve_target(request);
-    if (dtype == "auto" && target.device.is_cuda()) target.dtype = at::kBFloat16;
+    if (dtype == "auto" && target.device.is_cpu()) target.dtype = at::kFloat;
     if (attention.empty()) attention.push_back(attention::default_spec(target.device));
     if (!json_file.empty()) media::probe_whole(json_file);
     count_cpu_tensors();
@@ -66,8 +68,9 @@ struct BenchModelCommand {
                      matmul_rate(target)};
     const auto model = f.bench(variant, target);
     const auto rows = bench_model(model, {attention, target, warmup, repeat});
-    std::fputs(bench_table(title, model, rows).c_str(), stdout);
-    if (!json_file.empty()) media::write_whole(json_file, bench_json(title, model, rows).dump(2) + "\n");
+    print(bench_table(title, model, rows));
+    if (!json_file.empty())
+      media::write_whole(json_file, json_text(bench_json(title, model, rows), 2) + "\n");
     return kDone;
   }
 };
@@ -77,6 +80,7 @@ struct BenchModelCommand {
 void add_bench(CLI::App& app, int& exit_code) {
   auto* bench = app.add_subcommand("bench", "speed");
   bench->require_subcommand(1);
+  add_bench_attention(*bench, exit_code);
   auto* command =
       bench->add_subcommand("model", "whole denoising forwards at a released size, with random weights");
   auto state = std::make_shared<BenchModelCommand>();
@@ -85,11 +89,12 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->add_flag("--random-weights", state->random_weights, "no checkpoint: weights and inputs are drawn");
   command->add_option("--attention", state->attention, "backends to compare [the device's default]")
       ->expected(1, -1);
-  command->add_option("--device", state->device, "auto, cpu, cuda or cuda:N");
-  command->add_option("--dtype", state->dtype, "auto: bf16 on CUDA, fp32 on the CPU")
+  command->add_option("--device", state->device, "auto, cpu, cuda or cuda:N")
+      ->check(CLI::Validator(check_device, "auto|cpu|cuda|cuda:N"));
+  command->add_option("--dtype", state->dtype, "auto: the released one on CUDA, fp32 on the CPU")
       ->check(CLI::IsMember({"auto", "fp32", "fp16", "bf16"}));
-  command->add_option("--repeat", state->repeat, "timed forwards of each [5]")->check(CLI::PositiveNumber);
-  command->add_option("--warmup", state->warmup, "forwards before [2]")->check(CLI::NonNegativeNumber);
+  command->add_option("--repeat", state->repeat, "timed forwards of each [5]")->check(CLI::Range(1, 10000));
+  command->add_option("--warmup", state->warmup, "forwards before [2]")->check(CLI::Range(0, 10000));
   command->add_option("--json", state->json_file, "write the figures to this file");
   command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
 }

@@ -5,7 +5,8 @@
 #include <c10/core/Device.h>
 
 #include <functional>
-#include <vector>
+
+#include "app/median.h"
 
 namespace sagelab {
 
@@ -15,7 +16,5 @@ std::function<double()> start_timed(const at::Device& device, const std::functio
 // The same, waited for.
 double seconds_of(const at::Device& device, const std::function<void()>& body);
 void wait_for(const at::Device& device);
-
-double median(std::vector<double> values);  // of one value or more
 
 }  // namespace sagelab

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/commands/places.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "app/failure.h"
+#include "app/media/file.h"
+
+namespace sagelab {
+namespace fs = std::filesystem;
+namespace {
+
+struct Place {
+  std::string what;
+  fs::path path;
+};
+
+fs::path place_of(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path plain = path.has_filename() ? path : path.parent_path();
+  return fs::weakly_canonical(fs::absolute(plain, ignored), ignored);
+}
+
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
+}
+
+}  // namespace
+
+Places::Places(const Request& request, const NamedFiles& named)
+    : output(request.output), report(named.report), keep_latents(!request.latents.empty()) {
+  if (request.preview > 0) preview = output.preview_beside();
+  if (named.from_latents.empty())
+    latents = keep_latents ? request.latents : free_name(output.latents_beside()).string();
+  check_apart(named);
+}
+
+void Places::check_apart(const NamedFiles& named) const {
+  const Place all[] = {{"--output", output.path()},
+                       {"--latents", latents},
+                       {"--report", report},
+                       {"the preview", preview},
+                       {"--from-latents", named.from_latents},
+                       {"--request", named.request}};
+  for (const auto& a : all) {
+    if (a.path.empty()) continue;
+    for (const auto* b = &a + 1; b != std::end(all); ++b) {
+      if (b->path.empty() || place_of(a.path) != place_of(b->path)) continue;
+      throw UsageError(fmt::format("{} and {} are the same file: {}", a.what, b->what, b->path.string()),
+                       "give each a name of its own");
+    }
+    if (output.kind() != media::Kind::Folder || &a == all || a.what == "--request") continue;
+    if (lies_in(place_of(a.path), place_of(output.path())))
+      throw UsageError(fmt::format("{} lies in the output folder {}, which is replaced as a whole: {}",
+                                   a.what, output.path().string(), a.path.string()),
+                       "choose a place outside of it");
+  }
+}
+
+void Places::probe(int64_t latents_bytes) const {
+  output.probe();
+  if (!latents.empty()) media::probe_file(latents, latents_bytes);
+  if (!report.empty()) media::probe_whole(report);
+  if (!preview.empty()) media::probe_file(preview);
+}
+
+std::vector<std::string> Places::all() const {
+  std::vector<std::string> files;
+  if (!preview.empty()) files.push_back(preview.string());
+  if (!latents.empty()) files.push_back(latents + (keep_latents ? "" : " (until the output is written)"));
+  files.push_back(output.path().string() + (output.kind() == media::Kind::Folder ? "/" : ""));
+  if (!report.empty()) files.push_back(report);
+  return files;
+}
+
+}  // namespace sagelab
