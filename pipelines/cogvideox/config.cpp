@@ -11,16 +11,10 @@
 namespace sagelab::cogvideox {
 namespace {
 
-int64_t at_least(Config& config, const std::string& key, int64_t fallback, int64_t least) {
-  const int64_t value = config.integer(key, fallback);
-  if (value < least)
-    throw Error(fmt::format("{}: {} = {} should be at least {}", config.where(), key, value, least));
-  return value;
-}
-
-int64_t positive(Config& config, const std::string& key, int64_t fallback) {
-  return at_least(config, key, fallback, 1);
-}
+// Far beyond any model; products of a few of them fit 64 bits.
+constexpr int64_t kMostHeads = 256, kMostHeadDim = 1024, kMostLayers = 1000, kMostRatio = 64,
+                  kMostWidth = 65536;
+constexpr size_t kMostBlocks = 8;
 
 double positive_number(Config& config, const std::string& key, double fallback) {
   const double value = config.number(key, fallback);
@@ -93,26 +87,27 @@ void only_blocks(Config& config, const std::string& key, const std::string& name
 }  // namespace
 
 TransformerConfig::TransformerConfig(Config& config) {
-  heads = positive(config, "num_attention_heads", heads);
-  head_dim = positive(config, "attention_head_dim", head_dim);
-  in_channels = positive(config, "in_channels", in_channels);
-  out_channels = positive(config, "out_channels", out_channels);
-  layers = positive(config, "num_layers", layers);
-  patch_size = positive(config, "patch_size", patch_size);
+  heads = config.size("num_attention_heads", heads, kMostHeads);
+  head_dim = config.size("attention_head_dim", head_dim, kMostHeadDim);
+  in_channels = config.size("in_channels", in_channels, kMostWidth);
+  out_channels = config.size("out_channels", out_channels, kMostWidth);
+  layers = config.size("num_layers", layers, kMostLayers);
+  patch_size = config.size("patch_size", patch_size, kMostRatio);
   if (config.has("patch_size_t"))
-    patch_size_t = positive(config, "patch_size_t", 1);
+    patch_size_t = config.size("patch_size_t", 1, kMostRatio);
   else
     config.ignore({"patch_size_t"});
   patch_bias = config.boolean("patch_bias", patch_bias);
-  sample_height = positive(config, "sample_height", sample_height);
-  sample_width = positive(config, "sample_width", sample_width);
-  sample_frames = positive(config, "sample_frames", sample_frames);
+  sample_height = config.size("sample_height", sample_height, kMostWidth);
+  sample_width = config.size("sample_width", sample_width, kMostWidth);
+  sample_frames = config.size("sample_frames", sample_frames, kMostWidth);
   rotary = config.boolean("use_rotary_positional_embeddings", rotary);
   learned_positions = config.boolean("use_learned_positional_embeddings", learned_positions);
-  time_embed_dim = positive(config, "time_embed_dim", time_embed_dim);
-  text_embed_dim = positive(config, "text_embed_dim", text_embed_dim);
-  max_text_seq_length = positive(config, "max_text_seq_length", max_text_seq_length);
-  temporal_compression_ratio = positive(config, "temporal_compression_ratio", temporal_compression_ratio);
+  time_embed_dim = config.size("time_embed_dim", time_embed_dim, kMostWidth);
+  text_embed_dim = config.size("text_embed_dim", text_embed_dim, kMostWidth);
+  max_text_seq_length = config.size("max_text_seq_length", max_text_seq_length, kMostWidth);
+  temporal_compression_ratio =
+      config.size("temporal_compression_ratio", temporal_compression_ratio, kMostRatio);
   spatial_interpolation_scale =
       positive_number(config, "spatial_interpolation_scale", spatial_interpolation_scale);
   temporal_interpolation_scale =
@@ -133,16 +128,22 @@ TransformerConfig::TransformerConfig(Config& config) {
 }
 
 VaeConfig::VaeConfig(Config& config) {
-  in_channels = positive(config, "in_channels", in_channels);
-  out_channels = positive(config, "out_channels", out_channels);
-  latent_channels = positive(config, "latent_channels", latent_channels);
+  in_channels = config.size("in_channels", in_channels, kMostWidth);
+  out_channels = config.size("out_channels", out_channels, kMostWidth);
+  latent_channels = config.size("latent_channels", latent_channels, kMostWidth);
   block_out_channels = config.integers("block_out_channels", block_out_channels);
-  layers_per_block = positive(config, "layers_per_block", layers_per_block);
-  norm_num_groups = positive(config, "norm_num_groups", norm_num_groups);
+  layers_per_block = config.size("layers_per_block", layers_per_block, kMostLayers);
+  norm_num_groups = config.size("norm_num_groups", norm_num_groups, kMostWidth);
   if (block_out_channels.empty())
     throw Error(config.where() + ": block_out_channels = [] should not be empty");
+  if (block_out_channels.size() > kMostBlocks)
+    throw Error(fmt::format("{}: block_out_channels has {} entries, and should have at most {}",
+                            config.where(), block_out_channels.size(), kMostBlocks));
   for (const int64_t channels : block_out_channels)
-    if (channels < 1 || channels % norm_num_groups)
+    if (channels > kMostWidth)
+      throw Error(fmt::format("{}: block_out_channels holds {}, which should be at most {}", config.where(),
+                              channels, kMostWidth));
+    else if (channels < 1 || channels % norm_num_groups)
       throw Error(
           fmt::format("{}: block_out_channels holds {}, which is not a multiple of norm_num_groups = {}",
                       config.where(), channels, norm_num_groups));
@@ -154,8 +155,8 @@ VaeConfig::VaeConfig(Config& config) {
         fmt::format("{}: temporal_compression_ratio = {} should be a power of two", config.where(), ratio));
   temporal_compression_ratio = int64_t(ratio);
   norm_eps = positive_number(config, "norm_eps", norm_eps);
-  sample_height = positive(config, "sample_height", sample_height);
-  sample_width = positive(config, "sample_width", sample_width);
+  sample_height = config.size("sample_height", sample_height, kMostWidth);
+  sample_width = config.size("sample_width", sample_width, kMostWidth);
   scaling_factor = positive_number(config, "scaling_factor", scaling_factor);
   activation = pointwise(config, "act_fn");
   config.only("use_quant_conv", false);

@@ -20,6 +20,9 @@ class Config {
   // The key's value, or the class default where the key is absent or null. Throws sagelab::Error for a wrong
   // type.
   int64_t integer(const std::string& key, int64_t fallback);
+  int64_t at_least(const std::string& key, int64_t fallback, int64_t least);  // nor for a smaller one
+  // A count or a size, at least 1; what exceeds most is damage, and would only be found out by waiting.
+  int64_t size(const std::string& key, int64_t fallback, int64_t most);
   double number(const std::string& key, double fallback);
   bool boolean(const std::string& key, bool fallback);
   std::string text(const std::string& key, const std::string& fallback);
@@ -45,6 +48,8 @@ class Config {
   std::set<std::string> read_;
 };
 
+// As JSON in a message: at most 80 bytes of it.
+std::string shown(const nlohmann::json& value);
 // Throws sagelab::Error naming the file: missing, unreadable, bad JSON.
 nlohmann::json read_json(const std::filesystem::path& file);
 

@@ -22,11 +22,6 @@ std::string plain(const std::exception& error) {
   return text.starts_with("[json.exception") && end != std::string::npos ? text.substr(end + 2) : text;
 }
 
-std::string shown(const Json& value) {
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return text.size() <= 80 ? text : text.substr(0, 77) + "...";
-}
-
 [[noreturn]] void wrong_type(const std::string& where, const std::string& key, const Json& value,
                              const char* wanted) {
   throw Error(fmt::format("{}: {} = {} should be {}", where, key, shown(value), wanted));
@@ -39,6 +34,11 @@ bool fits_int64(const Json& value) {
 }
 
 }  // namespace
+
+std::string shown(const nlohmann::json& value) {
+  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text.size() <= 80 ? text : text.substr(0, 77) + "...";
+}
 
 nlohmann::json read_json(const std::filesystem::path& file) {
   std::error_code error;
@@ -81,6 +81,18 @@ int64_t Config::integer(const std::string& key, int64_t fallback) {
   if (!value) return fallback;
   if (!fits_int64(*value)) wrong_type(where_, key, *value, "an integer");
   return value->get<int64_t>();
+}
+
+int64_t Config::at_least(const std::string& key, int64_t fallback, int64_t least) {
+  const int64_t value = integer(key, fallback);
+  if (value < least) throw Error(fmt::format("{}: {} = {} should be at least {}", where_, key, value, least));
+  return value;
+}
+
+int64_t Config::size(const std::string& key, int64_t fallback, int64_t most) {
+  const int64_t value = at_least(key, fallback, 1);
+  if (value > most) throw Error(fmt::format("{}: {} = {} should be at most {}", where_, key, value, most));
+  return value;
 }
 
 double Config::number(const std::string& key, double fallback) {

@@ -113,6 +113,12 @@ TEST(TransformerConfigTest, RefusesByName) {
             "folder/config.json: timestep_activation_fn = \"mish\" is not supported (only gelu, relu, silu, "
             "swish)");
   EXPECT_EQ(message("num_layers", 0), "folder/config.json: num_layers = 0 should be at least 1");
+  EXPECT_EQ(message("num_layers", 20'000'000),
+            "folder/config.json: num_layers = 20000000 should be at most 1000");
+  EXPECT_EQ(message("patch_size", int64_t(1) << 61),
+            "folder/config.json: patch_size = 2305843009213693952 should be at most 64");
+  EXPECT_EQ(message("attention_head_dim", int64_t(1) << 62),
+            "folder/config.json: attention_head_dim = 4611686018427387904 should be at most 1024");
   EXPECT_EQ(message("patch_size_t", 0), "folder/config.json: patch_size_t = 0 should be at least 1");
   EXPECT_EQ(message("norm_eps", -1), "folder/config.json: norm_eps = -1 should be above 0");
   EXPECT_EQ(
@@ -197,6 +203,14 @@ TEST(VaeConfigTest, RefusesByName) {
             where +
                 "down_block_types is not supported (only 4 times \"CogVideoXDownBlock3D\", one for each of "
                 "block_out_channels)");
+  EXPECT_EQ(message("layers_per_block", 100'000'000),
+            where + "layers_per_block = 100000000 should be at most 1000");
+  EXPECT_EQ(message("latent_channels", int64_t(9e18)),
+            where + "latent_channels = 9000000000000000000 should be at most 65536");
+  EXPECT_EQ(message("block_out_channels", std::vector<int64_t>(70, 32)),
+            where + "block_out_channels has 70 entries, and should have at most 8");
+  EXPECT_EQ(message("block_out_channels", {int64_t(1) << 62}),
+            where + "block_out_channels holds 4611686018427387904, which should be at most 65536");
   EXPECT_EQ(message("temporal_compression_ratio", 3),
             where + "temporal_compression_ratio = 3 should be a power of two");
   EXPECT_EQ(message("norm_num_groups", 48),
