@@ -146,7 +146,7 @@ class Conformance : public testing::TestWithParam<Parameter> {
   }
   void expect_served(const Recorder& recorder) const {
     ASSERT_EQ(recorder.served().size(), 1u);
-    const auto& [name, served] = *recorder.served().begin();
+    const auto [name, served] = *recorder.served().begin();
     EXPECT_EQ(served.calls, 1);
     // A plain name may stand for one of its kernels; it never stands for another backend.
     EXPECT_EQ(name.rfind(entry().spec, 0), 0u) << name;

@@ -155,7 +155,7 @@ TEST(Timed, BooksOnWhoeverServed) {
     make_backend("timed(prefer(sdpa(cudnn),sdpa(math)))")->run_joint(joint.call(), recorder);
     recorder.collect();
     ASSERT_EQ(recorder.served().size(), 1u);
-    const auto& [name, served] = *recorder.served().begin();
+    const auto [name, served] = *recorder.served().begin();
     EXPECT_EQ(name, device.is_cpu() ? "sdpa(math)" : "sdpa(cudnn)");
     EXPECT_GT(served.seconds, 0);
     EXPECT_LT(served.seconds, 60);
