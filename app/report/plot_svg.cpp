@@ -16,8 +16,9 @@ namespace {
 constexpr std::array kColours{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
                               "#56B4E9", "#000000", "#7F3C8D", "#6B8E23", "#8C564B"};
 constexpr double kPlotWidth = 340, kPlotHeight = 240, kLeft = 70, kTop = 96, kBottom = 56;
-constexpr double kLeader = 22, kLetter = 7.5;  // from the plot to the names; the width of a letter, about
-constexpr double kLabelGap = 15;               // between the baselines of two names
+constexpr double kLeader = 22, kLetter = 7.5,
+                 kTitleLetter = 10.5;  // from the plot to the names; widths of a letter, about
+constexpr double kLabelGap = 15;       // between the baselines of two names
 constexpr int kMostTicks = 8;
 
 std::string escaped(const std::string& text) {
@@ -186,7 +187,9 @@ std::map<std::string, std::string> colours_of(const Plot& plot) {
 std::string to_svg(const Plot& plot) {
   const auto axes = axes_of(plot);
   const auto colours = colours_of(plot);
-  const double width = axes.width * double(std::max<size_t>(plot.panels.size(), 1));
+  const double panels = axes.width * double(std::max<size_t>(plot.panels.size(), 1));
+  const double width = std::max(
+      {panels, 32 + kTitleLetter * double(plot.title.size()), 32 + kLetter * double(plot.subtitle.size())});
   std::string out = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:g} {1:g}\" width=\"{0:g}\" "
       "height=\"{1:g}\" "

@@ -106,6 +106,15 @@ TEST(PlotSvg, ColoursFollowNamesThroughThePanels) {
   EXPECT_NE(colours["a"], colours["b"]);
 }
 
+TEST(PlotSvg, ALongTitleHasRoom) {
+  const auto width = [](const std::string& svg) { return std::stod(svg.substr(svg.find(" width=\"") + 8)); };
+  auto plot = one_line({{1, 1}});
+  const double narrow = width(to_svg(plot));
+  plot.title = std::string(90, 'm');
+  EXPECT_GE(width(to_svg(plot)), 90 * 10);
+  EXPECT_LT(narrow, 90 * 10);
+}
+
 TEST(PlotSvg, NothingToDrawIsStillAPicture) {
   const auto svg = to_svg(one_line({}));
   EXPECT_THAT(svg, HasSubstr("</svg>"));
