@@ -212,6 +212,16 @@ TEST(BenchAttention, InputsAlternateWhereTheCacheHoldsThem) {
   EXPECT_EQ(a->seen.size(), 3u);
 }
 
+// Only waits.
+class Idle final : public Slow {
+ public:
+  using Slow::Slow;
+  attention::Output run(const attention::Call& call, attention::Recorder&) const override {
+    std::this_thread::sleep_for(pause_);
+    return {at::zeros_like(call.q), {}};
+  }
+};
+
 TEST(BenchAttention, ASlowBackendIsRepeatedLess) {
   std::string log;
   auto s =
