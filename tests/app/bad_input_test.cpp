@@ -93,6 +93,11 @@ TEST_F(BadInput, InfoFindsWhatTheFamilyRefuses) {
   EXPECT_EQ(missing(), std::vector<std::string>{path("model_index.json") +
                                                 ": vae is AutoencoderKL, not AutoencoderKLCogVideoX"});
   change("model_index.json", {{"vae", {"diffusers", "AutoencoderKLCogVideoX"}}});
+  change("scheduler/scheduler_config.json", {{"num_train_timesteps", int64_t(1) << 61}});
+  EXPECT_EQ(missing(),
+            std::vector<std::string>{path("scheduler/scheduler_config.json") +
+                                     ": num_train_timesteps = 2305843009213693952 should be at most "
+                                     "1000000"});
   write_file(model_ / "scheduler/scheduler_config.json", "{");
   ASSERT_EQ(missing().size(), 1u);
   EXPECT_TRUE(missing()[0].starts_with(path("scheduler/scheduler_config.json") + ": not valid JSON: "));
