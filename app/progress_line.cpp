@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "app/median.h"
+#include "app/report/median.h"
 #include "pipelines/core/memory.h"
 
 namespace sagelab {

@@ -6,7 +6,7 @@
 
 #include <functional>
 
-#include "app/median.h"
+#include "app/report/median.h"
 
 namespace sagelab {
 

@@ -15,7 +15,7 @@
 #pragma GCC diagnostic pop
 
 #include "app/session.h"
-#include "tests/app/end_to_end.h"
+#include "tests/app/cli/end_to_end.h"
 #include "tests/support/parity.h"
 
 namespace sagelab {

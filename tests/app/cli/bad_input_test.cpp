@@ -7,7 +7,7 @@
 
 #include "attention/error.h"
 #include "attention/registry.h"
-#include "tests/app/end_to_end.h"
+#include "tests/app/cli/end_to_end.h"
 
 namespace sagelab {
 namespace {
@@ -132,13 +132,17 @@ TEST_F(BadInput, AVariantThatNoComponentHasIsRefusedAndOneThatSomeHaveIsTold) {
   EXPECT_EQ(some.err.find(path("vae")), std::string::npos);
 }
 
-TEST_F(EndToEnd, WhatCannotBeWrittenIsKnownBeforeTheRun) {
-  const auto fails = [&](std::vector<std::string> more, int exit_code, const std::string& message) {
+class Flags : public EndToEnd {
+ protected:
+  void fails(std::vector<std::string> more, int exit_code, const std::string& message) const {
     const auto result = run_sagelab(generate(std::move(more)));
     EXPECT_EQ(result.exit_code, exit_code);
     EXPECT_EQ(result.err, "sagelab: " + message + "\n");
     EXPECT_EQ(folder_.names(), std::set<std::string>{});
-  };
+  }
+};
+
+TEST_F(Flags, WhatCannotBeWrittenIsKnownBeforeTheRun) {
   fails({"--output", at("no/x.png.d/")}, 1,
         "cannot write " + at("no/x.png.d") + ": No such file or directory; make the folder " + at("no") +
             " first, or choose another place");
@@ -152,6 +156,14 @@ TEST_F(EndToEnd, WhatCannotBeWrittenIsKnownBeforeTheRun) {
   fails({"--output", at("x.avi")}, 2,
         "--output " + at("x.avi") +
             " is of no known kind; name it x.mp4, x.png (one frame) or folder/ (PNG frames)");
+  fails({"--output", at("f/"), "--latents", at("new/")}, 2,
+        "--latents " + at("new/") + " is a folder, not a file; name it x.safetensors");
+  fails({"--output", at("f/"), "--report", at("f/r.json")}, 2,
+        "--report lies in the output folder " + at("f") +
+            ", which is replaced as a whole: " + at("f/r.json") + "; choose a place outside of it");
+}
+
+TEST_F(Flags, WrongValuesAreSaid) {
   try {
     attention::make_backend("nonsense");
     ADD_FAILURE();
@@ -162,11 +174,6 @@ TEST_F(EndToEnd, WhatCannotBeWrittenIsKnownBeforeTheRun) {
   fails({"--max-sequence-length", "0"}, 2,
         "--max-sequence-length: Value 0 not in range 1 to 4096; see sagelab generate --help");
   fails({"--device", "tpu"}, 2, "--device: tpu not in {auto,cpu,cuda,cuda:N}; see sagelab generate --help");
-  fails({"--output", at("f/"), "--latents", at("new/")}, 2,
-        "--latents " + at("new/") + " is a folder, not a file; name it x.safetensors");
-  fails({"--output", at("f/"), "--report", at("f/r.json")}, 2,
-        "--report lies in the output folder " + at("f") +
-            ", which is replaced as a whole: " + at("f/r.json") + "; choose a place outside of it");
   fails({"--seed", "-1"}, 2,
         "--seed: -1 is no whole number from 0 to 18446744073709551615; see sagelab generate --help");
   fails({"--variant", "\xff"}, 2,
