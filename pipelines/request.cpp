@@ -150,25 +150,6 @@ void check_option(const Option& option, const OptionValue& value) {
                             fmt::join(option.choices, ", ")));
 }
 
-// Length of the UTF-8 sequence at the front of text, or 0: overlong forms, surrogates and values past
-// U+10FFFF are none.
-size_t sequence_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto continues = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
-  const unsigned first = byte(0), second = byte(1);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first < 0xE0) return continues(1) ? 2 : 0;
-  if (first >= 0xE0 && first < 0xF0) {
-    const bool legal = !(first == 0xE0 && second < 0xA0) && !(first == 0xED && second >= 0xA0);
-    return legal && continues(1) && continues(2) ? 3 : 0;
-  }
-  if (first >= 0xF0 && first < 0xF5) {
-    const bool legal = !(first == 0xF0 && second < 0x90) && !(first == 0xF4 && second >= 0x90);
-    return legal && continues(1) && continues(2) && continues(3) ? 4 : 0;
-  }
-  return 0;
-}
-
 }  // namespace
 
 Request request_from_json(const Json& json) {
@@ -224,17 +205,6 @@ OptionValue option_value(const Request& request, const std::vector<Option>& tabl
   check_option(*option, it->second);
   if (std::holds_alternative<double>(option->fallback)) return *as_number(it->second);
   return it->second;
-}
-
-void check_utf8(std::string_view text, std::string_view what) {
-  for (size_t i = 0; i < text.size();) {
-    const size_t length = sequence_length(text.substr(i));
-    if (!length)
-      throw Error(fmt::format("the {} is not UTF-8: byte 0x{:02x} at position {}", what,
-                              static_cast<unsigned char>(text[i]), i),
-                  "convert the text to UTF-8");
-    i += length;
-  }
 }
 
 }  // namespace sagelab

@@ -54,8 +54,5 @@ nlohmann::json to_json(const Request& request);
 void check_options(const std::map<std::string, OptionValue>& options, const std::vector<Option>& table);
 // The request's value, or the table's default.
 OptionValue option_value(const Request& request, const std::vector<Option>& table, const std::string& name);
-// Throws sagelab::Error naming the first byte that is not UTF-8: "the prompt is not UTF-8: byte 0xff at
-// position 3".
-void check_utf8(std::string_view text, std::string_view what);
 
 }  // namespace sagelab

@@ -10,6 +10,7 @@
 
 #include "attention/error.h"
 #include "pipelines/core/config.h"
+#include "pipelines/core/utf8.h"
 #include "pipelines/text/added_tokens.h"
 #include "pipelines/text/t5_settings.h"
 #include "pipelines/text/t5_vocabulary.h"
@@ -53,9 +54,7 @@ class T5Tokenizer : public Tokenizer {
 
   Tokens encode(std::string_view text, int64_t max_length) const override {
     TORCH_CHECK(max_length >= 1, "max_length ", max_length, " leaves no place for the end token");
-    if (const auto bad = unicode::first_invalid_byte(text))
-      throw Error(fmt::format("the text is not UTF-8: byte {} is 0x{:02X}", *bad, uint8_t(text[*bad])),
-                  "save the prompt as UTF-8");
+    check_utf8(text, "text");
     Tokens tokens;
     for (const Fragment& raw : added_.split(text, false)) {
       if (raw.id >= 0) {

@@ -17,13 +17,10 @@ uint8_t byte_at(std::string_view text, size_t i) {
   return uint8_t(text[i]);
 }
 
-// Length of the sequence that starts with a lead byte; 0: not a lead byte.
+// Length of the sequence that starts with a lead byte.
 size_t sequence_length(uint8_t lead) {
   if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return 2;
-  if (lead >= 0xE0 && lead <= 0xEF) return 3;
-  if (lead >= 0xF0 && lead <= 0xF4) return 4;
-  return 0;
+  return lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 }
 
 // What UAX 29 wants to know of one code point.
@@ -107,21 +104,6 @@ struct Cluster {
 };
 
 }  // namespace
-
-std::optional<size_t> first_invalid_byte(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const uint8_t lead = byte_at(text, i);
-    const size_t n = sequence_length(lead);
-    if (n == 0 || i + n > text.size()) return i;
-    for (size_t k = 1; k < n; ++k)
-      if ((byte_at(text, i + k) & 0xC0) != 0x80) return i;
-    const char32_t c = code_point(text, i).value;
-    const bool overlong = (n == 3 && c < 0x800) || (n == 4 && c < 0x10000);
-    if (overlong || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) return i;
-    i += n;
-  }
-  return std::nullopt;
-}
 
 CodePoint code_point(std::string_view text, size_t at) {
   const uint8_t lead = byte_at(text, at);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string_view>
 
 namespace sagelab::unicode {
@@ -12,9 +11,6 @@ struct CodePoint {
   char32_t value = 0;
   size_t bytes = 0;
 };
-
-// The offset of the first byte that does not belong to well-formed UTF-8 (no surrogates, nothing overlong).
-std::optional<size_t> first_invalid_byte(std::string_view text);
 
 // The functions below take well-formed UTF-8 and offsets at which a code point starts.
 CodePoint code_point(std::string_view text, size_t at);

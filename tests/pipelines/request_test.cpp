@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "attention/error.h"
+#include "pipelines/core/utf8.h"
 
 namespace sagelab {
 namespace {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "attention/error.h"
+#include "pipelines/core/utf8.h"
 #include "pipelines/text/unicode.h"
 
 namespace sagelab {
@@ -41,7 +42,7 @@ CharacterMap::CharacterMap(std::string_view blob, std::string where) : where_(st
   trie_.resize(size / 4);
   for (size_t i = 0; i < trie_.size(); ++i) trie_[i] = little_endian(blob, 4 + 4 * i);
   replacements_ = blob.substr(4 + size);
-  if (unicode::first_invalid_byte(replacements_)) damaged("its replacements are not UTF-8");
+  if (first_invalid_byte(replacements_)) damaged("its replacements are not UTF-8");
 }
 
 void CharacterMap::damaged(const char* what) const {

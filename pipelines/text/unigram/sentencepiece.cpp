@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "attention/error.h"
-#include "pipelines/text/unicode.h"
+#include "pipelines/core/utf8.h"
 
 namespace sagelab {
 namespace {
@@ -62,7 +62,7 @@ class Message {
     return std::bit_cast<float>(bits);
   }
   std::string text() const {
-    if (unicode::first_invalid_byte(bytes())) damaged("text that is not UTF-8");
+    if (first_invalid_byte(bytes())) damaged("text that is not UTF-8");
     return std::string(payload_);
   }
 

@@ -5,12 +5,16 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gmock/gmock.h>
+#include <unicode/uchar.h>
+#include <unicode/uscript.h>
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 
 #include "attention/error.h"
 #include "pipelines/core/config.h"
+#include "pipelines/text/unicode.h"
 #include "tests/support/parity.h"
 
 namespace sagelab {
@@ -64,22 +68,43 @@ INSTANTIATE_TEST_SUITE_P(Forms, T5Folder,
                          ::testing::Values("json", "spiece", "plain", "legacy", "version_4", "own_tokens"),
                          [](const auto& info) { return info.param; });
 
+std::u32string code_points(std::string_view text) {
+  std::u32string points;
+  for (size_t at = 0; at < text.size();) {
+    const unicode::CodePoint c = unicode::code_point(text, at);
+    points.push_back(c.value);
+    at += c.bytes;
+  }
+  return points;
+}
+
+UScriptCode script_of(char32_t c) {
+  UErrorCode error = U_ZERO_ERROR;
+  return uscript_getScript(UChar32(c), &error);
+}
+
 TEST(T5Cases, AreMany) {
   EXPECT_GE(cases()["pieces"].get<int>(), 8000);
   EXPECT_GE(cases()["strings"].size(), 200u);
   int64_t tokens = 0, unknown = 0, truncated = 0, longest = 0;
+  std::set<UScriptCode> scripts;
   const auto tokenizer = open_t5_tokenizer(kRoot / "json");
   for (const std::string text : cases()["strings"]) {
     const Tokens all = tokenizer->encode(text, 2000);
     tokens += all.length;
     unknown += std::count(all.ids.begin(), all.ids.end(), 2);
     truncated += tokenizer->encode(text, 226).truncated;
-    longest = std::max(longest, int64_t(text.size()));
+    const std::u32string points = code_points(text);
+    longest = std::max(longest, int64_t(points.size()));
+    for (const char32_t c : points)
+      if (u_isalpha(UChar32(c))) scripts.insert(script_of(c));
     EXPECT_FALSE(all.truncated) << text;
   }
   EXPECT_LE(double(unknown), 0.05 * double(tokens));
   EXPECT_GE(truncated, 10);
   EXPECT_GE(longest, 1000);
+  scripts.erase(USCRIPT_COMMON), scripts.erase(USCRIPT_INHERITED), scripts.erase(USCRIPT_UNKNOWN);
+  EXPECT_GE(scripts.size(), 10u);
 }
 
 TEST(T5Tokens, LengthTruncationAndPadding) {
@@ -111,13 +136,14 @@ TEST(T5Tokens, TextThatIsNotUtf8IsRefusedWithItsByte) {
     return "accepted";
   };
   using namespace std::string_view_literals;
-  EXPECT_EQ(refusal("caf\xE9 noir"), "the text is not UTF-8: byte 3 is 0xE9");
-  EXPECT_EQ(refusal("ab\x80"), "the text is not UTF-8: byte 2 is 0x80");
-  EXPECT_EQ(refusal("\xC0\xAF"), "the text is not UTF-8: byte 0 is 0xC0");          // overlong
-  EXPECT_EQ(refusal("\xE0\x80\xAF"), "the text is not UTF-8: byte 0 is 0xE0");      // overlong
-  EXPECT_EQ(refusal("x\xED\xA0\x80"), "the text is not UTF-8: byte 1 is 0xED");     // a surrogate
-  EXPECT_EQ(refusal("\xF4\x90\x80\x80"), "the text is not UTF-8: byte 0 is 0xF4");  // beyond U+10FFFF
-  EXPECT_EQ(refusal("\xF0\x9F\x98"), "the text is not UTF-8: byte 0 is 0xF0");      // cut short
+  EXPECT_EQ(refusal("caf\xE9 noir"), "the text is not UTF-8: byte 0xe9 at position 3");
+  EXPECT_EQ(refusal("ab\x80"), "the text is not UTF-8: byte 0x80 at position 2");
+  EXPECT_EQ(refusal("\xC0\xAF"), "the text is not UTF-8: byte 0xc0 at position 0");       // overlong
+  EXPECT_EQ(refusal("\xE0\x80\xAF"), "the text is not UTF-8: byte 0xe0 at position 0");   // overlong
+  EXPECT_EQ(refusal("x\xED\xA0\x80"), "the text is not UTF-8: byte 0xed at position 1");  // a surrogate
+  EXPECT_EQ(refusal("\xF4\x90\x80\x80"),
+            "the text is not UTF-8: byte 0xf4 at position 0");                           // beyond U+10FFFF
+  EXPECT_EQ(refusal("\xF0\x9F\x98"), "the text is not UTF-8: byte 0xf0 at position 0");  // cut short
   EXPECT_EQ(refusal("ok\0\xF4\x8F\xBF\xBF"sv), "accepted");
 }
 
