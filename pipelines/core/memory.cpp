@@ -4,8 +4,6 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
-#include <malloc.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -112,31 +110,8 @@ int64_t available_memory(at::Device device) {
   return device_memory(device).free;
 }
 
-int64_t used_memory(at::Device device) {
-  if (device.is_cpu()) return proc_value("/proc/self/status", "VmRSS");
-  return total_of(allocator_of(device).getDeviceStats(index_of(device)).allocated_bytes).current;
-}
-
-int64_t peak_memory(at::Device device) {
-  if (device.is_cpu()) return proc_value("/proc/self/status", "VmHWM");
-  return total_of(allocator_of(device).getDeviceStats(index_of(device)).allocated_bytes).peak;
-}
-
-bool reset_peak_memory(at::Device device) {
-  if (!device.is_cpu()) {
-    allocator_of(device).resetPeakStats(index_of(device));
-    return true;
-  }
-  std::ofstream stream("/proc/self/clear_refs");
-  stream << "5\n" << std::flush;  // sets VmHWM to VmRSS
-  return stream.good();
-}
-
-void give_back_memory(at::Device device) {
-  if (device.is_cpu())
-    ::malloc_trim(0);
-  else
-    allocator_of(device).emptyCache();
+int64_t process_peak_bytes() {
+  return proc_value("/proc/self/status", "VmHWM");
 }
 
 std::string human_bytes(int64_t bytes) {
