@@ -19,13 +19,68 @@ using Json = nlohmann::json;
 constexpr std::string_view kNamed[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                        "pad_token", "cls_token", "mask_token"};
 
+// What transformers 4 and 5 write into tokenizer_config.json besides, none of which changes T5Tokenizer's
+// ids: how files were found and loaded, what decoding, chats and models make of them, and what a call says
+// itself.
+constexpr std::string_view kWithoutEffect[] = {"_commit_hash",
+                                               "_from_auto",
+                                               "add_bos_token",
+                                               "add_eos_token",
+                                               "add_prefix_space",
+                                               "additional_special_tokens",  // read_config
+                                               "auto_map",
+                                               "backend",
+                                               "cache_dir",
+                                               "chat_control_tokens",
+                                               "chat_template",
+                                               "clean_up_tokenization_spaces",
+                                               "device_map",
+                                               "do_lower_case",
+                                               "errors",
+                                               "fast_tokenizer_files",
+                                               "files_loaded",
+                                               "fix_mistral_regex",
+                                               "force_download",
+                                               "from_slow",
+                                               "is_local",
+                                               "legacy",
+                                               "local_files_only",
+                                               "max_len",
+                                               "max_length",
+                                               "model_input_names",
+                                               "model_max_length",
+                                               "name_or_path",
+                                               "pad_to_multiple_of",
+                                               "pad_token_type_id",
+                                               "padding",
+                                               "processor_class",
+                                               "response_schema",
+                                               "response_template",
+                                               "return_attention_mask",
+                                               "return_token_type_ids",
+                                               "revision",
+                                               "slow_tokenizer_class",
+                                               "sp_model_kwargs",
+                                               "spaces_between_special_tokens",
+                                               "special_tokens_map_file",
+                                               "stride",
+                                               "subfolder",
+                                               "tokenizer_class",
+                                               "tokenizer_file",
+                                               "transformers_version",
+                                               "truncation",
+                                               "truncation_strategy",
+                                               "trust_remote_code",
+                                               "unk_id",
+                                               "use_fast",
+                                               "verbose",
+                                               "vocab_file"};
+
 // A file of the folder and the key being read.
 struct Place {
   std::string file, key;
   [[noreturn]] void refuse(const Json& value, std::string_view why) const {
-    std::string shown = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-    if (shown.size() > 80) shown = shown.substr(0, 77) + "...";
-    throw Error(fmt::format("{}: {} = {} {}", file, key, shown, why));
+    throw Error(fmt::format("{}: {} = {} {}", file, key, shown(value), why));
   }
 };
 
@@ -120,6 +175,12 @@ class Reader {
       if (value != "right") place.refuse(value, "is not supported (only \"right\")");
     } else if (key == "split_special_tokens") {
       if (value != false) place.refuse(value, "is not supported (only false)");
+    } else if (key == "init_inputs") {
+      if (value != Json::array()) place.refuse(value, "is not supported (only [])");
+    } else if (std::find(std::begin(kWithoutEffect), std::end(kWithoutEffect), key) ==
+               std::end(kWithoutEffect)) {
+      throw Error(fmt::format("{}: unknown key {} = {}", place.file, place.key, shown(value)),
+                  "nothing here knows what it changes; remove it if it changes nothing");
     }
   }
 

@@ -8,17 +8,13 @@
 #include <utility>
 
 #include "attention/error.h"
+#include "pipelines/core/config.h"
 #include "pipelines/text/unigram/sentencepiece.h"
 
 namespace sagelab {
 namespace {
 
 using Json = nlohmann::json;
-
-std::string shown(const Json& value) {
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return text.size() <= 80 ? text : text.substr(0, 77) + "...";
-}
 
 // tokenizer.json, part by part. A part that T5's tokenizer does not have is refused by its name.
 class JsonReader {

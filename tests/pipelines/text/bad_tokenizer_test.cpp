@@ -43,6 +43,28 @@ std::string message(const std::function<void()>& action) {
   return "accepted";
 }
 
+// What transformers wrote into the folders of released T5 checkpoints, over the years.
+const json kReleasedKeys = {{"add_prefix_space", true},
+                            {"additional_special_tokens", json::array()},
+                            {"clean_up_tokenization_spaces", true},
+                            {"eos_token", "</s>"},
+                            {"extra_ids", 100},
+                            {"init_inputs", json::array()},
+                            {"legacy", true},
+                            {"model_max_length", 226},
+                            {"name_or_path", "google/t5-v1_1-xxl"},
+                            {"pad_token", "<pad>"},
+                            {"sp_model_kwargs", json::object()},
+                            {"special_tokens_map_file", "special_tokens_map.json"},
+                            {"tokenizer_class", "T5Tokenizer"},
+                            {"tokenizer_file", nullptr},
+                            {"unk_token", "<unk>"},
+                            {"use_fast", true},
+                            {"backend", "tokenizers"},
+                            {"is_local", true},
+                            {"local_files_only", false},
+                            {"unk_id", 2}};
+
 // A tokenizer folder of its own, gone with the test.
 class BadFolder : public ::testing::Test {
  protected:
@@ -160,6 +182,10 @@ TEST_F(BadFolder, SettingsThatAreNotSupported) {
             "tokenizer_config.json: split_special_tokens = true is not supported (only false)");
   EXPECT_EQ(config({{"added_tokens_decoder", {{"-3", {{"content", "x"}}}}}}),
             "tokenizer_config.json: added_tokens_decoder = {\"-3\":{\"content\":\"x\"}} has the id \"-3\"");
+  EXPECT_EQ(config(kReleasedKeys), "accepted");
+  EXPECT_EQ(config({{"init_inputs", {"x"}}}),
+            "tokenizer_config.json: init_inputs = [\"x\"] is not supported (only [])");
+  EXPECT_EQ(config({{"do_upper_case", true}}), "tokenizer_config.json: unknown key do_upper_case = true");
   EXPECT_EQ(config(json::array()), "tokenizer_config.json: should be a JSON object");
   write("tokenizer_config.json", "{}");
   write("special_tokens_map.json", "{\"soft_token\": \"x\"}");
