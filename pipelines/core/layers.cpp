@@ -42,9 +42,10 @@ at::Tensor GroupNorm::operator()(const at::Tensor& x) const {
   return at::group_norm(x, groups, weight, bias, eps);
 }
 
-Conv2d::Conv2d(const Weights& w, int64_t out, int64_t in, int64_t kernel, int64_t stride, int64_t padding,
-               bool has_bias)
-    : weight(w.tensor("weight", {out, in, kernel, kernel})), stride(stride), padding(padding) {
+Conv2d::Conv2d(const Weights& w, int64_t out, int64_t in, const Window& window, bool has_bias)
+    : weight(w.tensor("weight", {out, in, window.kernel, window.kernel})),
+      stride(window.stride),
+      padding(window.padding) {
   if (has_bias) bias = w.tensor("bias", {out});
 }
 
@@ -102,10 +103,9 @@ at::Tensor TimestepEmbedding::operator()(const at::Tensor& x) const {
   return linear_2(activate(activation, linear_1(x)));
 }
 
-at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                           const at::Tensor& bias, double scale, bool causal) {
-  return at::scaled_dot_product_attention(q, k, v, bias.defined() ? std::optional(bias) : std::nullopt, 0.0,
-                                          causal, scale);
+at::Tensor plain_attention(const PlainAttention& a) {
+  return at::scaled_dot_product_attention(
+      a.q, a.k, a.v, a.bias.defined() ? std::optional(a.bias) : std::nullopt, 0.0, a.causal, a.scale);
 }
 
 }  // namespace sagelab

@@ -47,8 +47,10 @@ struct Conv2d {
   at::Tensor weight, bias;  // [out, in, kh, kw]
   int64_t stride = 1, padding = 0;
   Conv2d() = default;
-  Conv2d(const Weights& w, int64_t out, int64_t in, int64_t kernel, int64_t stride, int64_t padding,
-         bool bias = true);
+  struct Window {
+    int64_t kernel = 1, stride = 1, padding = 0;
+  };
+  Conv2d(const Weights& w, int64_t out, int64_t in, const Window& window, bool bias = true);
   at::Tensor operator()(const at::Tensor& x) const;  // [B, in, H, W]
 };
 
@@ -70,9 +72,14 @@ struct TimestepEmbedding {
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
+struct PlainAttention {
+  at::Tensor q, k, v;  // [B, H, S, D]
+  at::Tensor bias;     // broadcastable to [B, H, Sq, Skv], or undefined
+  double scale = 1;
+  bool causal = false;
+};
 // softmax(q k^T scale + bias) v through LibTorch: text encoders and VAE mid-blocks, never the user's
-// attention. q, k, v [B, H, S, D]; bias broadcastable to [B, H, Sq, Skv] or undefined.
-at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                           const at::Tensor& bias, double scale, bool causal = false);
+// attention.
+at::Tensor plain_attention(const PlainAttention& a);
 
 }  // namespace sagelab

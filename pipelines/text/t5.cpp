@@ -14,13 +14,6 @@
 namespace sagelab {
 namespace {
 
-int64_t positive(Config& config, const std::string& key, int64_t fallback, int64_t least = 1) {
-  const int64_t value = config.integer(key, fallback);
-  if (value < least)
-    throw Error(fmt::format("{}: {} = {} should be {} or more", config.where(), key, value, least));
-  return value;
-}
-
 // "relu", or "gated-gelu", where "gelu" means gelu_new; any other gated-X means X itself.
 void read_feed_forward(Config& config, T5Config& t5) {
   const std::string name = config.text("feed_forward_proj", "relu");
@@ -65,14 +58,14 @@ at::Tensor keep_finite(const at::Tensor& x) {
 }  // namespace
 
 T5Config::T5Config(Config& config)
-    : d_model(positive(config, "d_model", 512)),
-      d_ff(positive(config, "d_ff", 2048)),
-      d_kv(positive(config, "d_kv", 64)),
-      num_heads(positive(config, "num_heads", 8)),
-      num_layers(positive(config, "num_layers", 6)),
-      vocab_size(positive(config, "vocab_size", 32128)),
-      buckets(positive(config, "relative_attention_num_buckets", 32, 4)),
-      max_distance(positive(config, "relative_attention_max_distance", 128, buckets / 4 + 1)),
+    : d_model(config.size("d_model", 512, 65536)),
+      d_ff(config.size("d_ff", 2048, 262144)),
+      d_kv(config.size("d_kv", 64, 65536)),
+      num_heads(config.size("num_heads", 8, 1024)),
+      num_layers(config.size("num_layers", 6, 1000)),
+      vocab_size(config.size("vocab_size", 32128, 10000000)),
+      buckets(config.at_least("relative_attention_num_buckets", 32, 4)),
+      max_distance(config.at_least("relative_attention_max_distance", 128, buckets / 4 + 1)),
       eps(config.number("layer_norm_epsilon", 1e-6)) {
   read_feed_forward(config, *this);
   config.only("is_decoder", false);
@@ -148,7 +141,7 @@ at::Tensor T5Encoder::attend(const Block& block, const at::Tensor& x, const at::
   const at::Tensor qkv =
       block.qkv(block.attention_norm(x)).unflatten(-1, {3, config_.num_heads, config_.d_kv});
   const auto part = [&](int64_t i) { return qkv.select(2, i).transpose(1, 2); };  // [B, H, L, d_kv]
-  const at::Tensor out = plain_attention(part(0), part(1), part(2), bias, 1.0);
+  const at::Tensor out = plain_attention({part(0), part(1), part(2), bias});
   return block.o(out.transpose(1, 2).flatten(2));
 }
 

@@ -105,7 +105,7 @@ TEST(Layers, GroupNorm) {
 
 TEST(Layers, Conv2d) {
   const at::Tensor x = normal({2, 3, 6, 5}, 2);
-  const Conv2d conv(random_weights() / "conv", 4, 3, 3, 2, 1);
+  const Conv2d conv(random_weights() / "conv", 4, 3, {3, 2, 1});
   const at::Tensor padded = at::constant_pad_nd(wide(x), {1, 1, 1, 1}), weight = wide(conv.weight);
   at::Tensor expected = at::zeros({2, 4, 3, 3}, at::kDouble);
   for (int row = 0; row < 3; ++row)
@@ -185,10 +185,10 @@ TEST(Layers, PlainAttention) {
     const at::Tensor p = at::exp(scores - scores.amax(-1, true));
     return at::matmul(p / p.sum(-1, true), wide(v));
   };
-  EXPECT_LT(relative_l2(plain_attention(q, k, v, {}, 0.7), expected(at::zeros({1}, at::kDouble))), 1e-6);
-  EXPECT_LT(relative_l2(plain_attention(q, k, v, bias, 0.7), expected(wide(bias))), 1e-6);
+  EXPECT_LT(relative_l2(plain_attention({q, k, v, {}, 0.7}), expected(at::zeros({1}, at::kDouble))), 1e-6);
+  EXPECT_LT(relative_l2(plain_attention({q, k, v, bias, 0.7}), expected(wide(bias))), 1e-6);
   const at::Tensor later = at::ones({5, 5}, at::kDouble).triu(1) * -1e9;
-  EXPECT_LT(relative_l2(plain_attention(q, k, v, {}, 0.7, true), expected(later)), 1e-6);
+  EXPECT_LT(relative_l2(plain_attention({q, k, v, {}, 0.7, true}), expected(later)), 1e-6);
 }
 
 }  // namespace

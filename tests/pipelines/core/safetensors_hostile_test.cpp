@@ -82,52 +82,58 @@ std::vector<Hostile> of_the_container() {
   };
 }
 
+const std::string kF32 = "\"dtype\":\"F32\",", kShape = "\"shape\":[2],", kAt = "\"data_offsets\":[0,8]";
+
 std::vector<Hostile> of_an_entry() {
-  const std::string f32 = "\"dtype\":\"F32\",", shape = "\"shape\":[2],", at = "\"data_offsets\":[0,8]";
   return {
       {"entry_a_list", safetensors("{\"w\":[1]}"),
        "tensor w is described by array, not by an object" + kDamaged},
       {"entry_null", safetensors("{\"w\":null}"),
        "tensor w is described by null, not by an object" + kDamaged},
-      {"no_dtype", one(shape + at), "tensor w has no dtype" + kDamaged},
-      {"no_shape", one(f32 + at), "tensor w has no shape" + kDamaged},
+      {"no_dtype", one(kShape + kAt), "tensor w has no dtype" + kDamaged},
+      {"no_shape", one(kF32 + kAt), "tensor w has no shape" + kDamaged},
       {"no_offsets", one("\"dtype\":\"F32\",\"shape\":[2]"), "tensor w has no data_offsets" + kDamaged},
-      {"unknown_field", one(f32 + shape + at + ",\"strides\":[1]"),
+      {"unknown_field", one(kF32 + kShape + kAt + ",\"strides\":[1]"),
        "tensor w has an unknown field strides" + kDamaged},
-      {"unknown_dtype", one("\"dtype\":\"F4\"," + shape + at),
+      {"unknown_dtype", one("\"dtype\":\"F4\"," + kShape + kAt),
        "tensor w has dtype \"F4\", which is not supported" + kDtypes},
-      {"dtype_a_number", one("\"dtype\":4," + shape + at),
+      {"dtype_a_number", one("\"dtype\":4," + kShape + kAt),
        "tensor w has dtype 4, which is not supported" + kDtypes},
-      {"shape_negative", one(f32 + "\"shape\":[-2]," + at),
+      {"shape_negative", one(kF32 + "\"shape\":[-2]," + kAt),
        "tensor w has shape [-2]: a list of integers from 0 is expected" + kDamaged},
-      {"shape_fraction", one(f32 + "\"shape\":[2.0]," + at),
+      {"shape_fraction", one(kF32 + "\"shape\":[2.0]," + kAt),
        "tensor w has shape [2.0]: a list of integers from 0 is expected" + kDamaged},
-      {"shape_a_number", one(f32 + "\"shape\":2," + at),
+      {"shape_a_number", one(kF32 + "\"shape\":2," + kAt),
        "tensor w has shape 2: a list of integers from 0 is expected" + kDamaged},
-      {"shape_past_int64", one(f32 + "\"shape\":[9223372036854775808]," + at),
+      {"shape_past_int64", one(kF32 + "\"shape\":[9223372036854775808]," + kAt),
        "tensor w has shape [9223372036854775808]: a list of integers from 0 is expected" + kDamaged},
-      {"shape_overflows", one(f32 + "\"shape\":[4294967296,4294967296]," + at),
+      {"shape_overflows", one(kF32 + "\"shape\":[4294967296,4294967296]," + kAt),
        "tensor w is too large: shape [4294967296,4294967296]" + kDamaged},
-      {"shape_wraps_to_fit", one(f32 + "\"shape\":[4611686018427387906]," + at),
+      {"shape_wraps_to_fit", one(kF32 + "\"shape\":[4611686018427387906]," + kAt),
        "tensor w is too large: shape [4611686018427387906]" + kDamaged},
-      {"three_offsets", one(f32 + shape + "\"data_offsets\":[0,4,8]"),
+  };
+}
+
+std::vector<Hostile> of_an_entrys_place() {
+  return {
+      {"three_offsets", one(kF32 + kShape + "\"data_offsets\":[0,4,8]"),
        "tensor w has data_offsets [0,4,8]: two integers from 0 are expected" + kDamaged},
-      {"offset_negative", one(f32 + shape + "\"data_offsets\":[-8,0]"),
+      {"offset_negative", one(kF32 + kShape + "\"data_offsets\":[-8,0]"),
        "tensor w has data_offsets [-8,0]: two integers from 0 are expected" + kDamaged},
-      {"offset_text", one(f32 + shape + "\"data_offsets\":[\"0\",8]"),
+      {"offset_text", one(kF32 + kShape + "\"data_offsets\":[\"0\",8]"),
        "tensor w has data_offsets [\"0\",8]: two integers from 0 are expected" + kDamaged},
-      {"offset_past_int64", one(f32 + shape + "\"data_offsets\":[0,18446744073709551615]"),
+      {"offset_past_int64", one(kF32 + kShape + "\"data_offsets\":[0,18446744073709551615]"),
        "tensor w has data_offsets [0,18446744073709551615]: two integers from 0 are expected" + kDamaged},
-      {"ends_before_begin", one(f32 + shape + "\"data_offsets\":[8,0]"),
+      {"ends_before_begin", one(kF32 + kShape + "\"data_offsets\":[8,0]"),
        "tensor w ends at 0, before it begins at 8" + kDamaged},
-      {"size_too_small", one(f32 + "\"shape\":[3]," + at),
+      {"size_too_small", one(kF32 + "\"shape\":[3]," + kAt),
        "tensor w has 8 bytes, but shape [3] of F32 takes 12" + kDamaged},
-      {"size_too_large", one("\"dtype\":\"BF16\"," + shape + at),
+      {"size_too_large", one("\"dtype\":\"BF16\"," + kShape + kAt),
        "tensor w has 8 bytes, but shape [2] of BF16 takes 4" + kDamaged},
       {"same_key_twice",
-       safetensors("{\"w\":{" + f32 + shape + at + "},\"w\":{" + f32 + shape + at + "}}", zeros(8)),
+       safetensors("{\"w\":{" + kF32 + kShape + kAt + "},\"w\":{" + kF32 + kShape + kAt + "}}", zeros(8)),
        "the header names w twice" + kDamaged},
-      {"same_field_twice", one(f32 + shape + at + ",\"shape\":[2]"),
+      {"same_field_twice", one(kF32 + kShape + kAt + ",\"shape\":[2]"),
        "the header names shape twice" + kDamaged},
       {"key_with_newline", safetensors("{\"a\\nb\":1}"),
        "tensor a?b is described by number, not by an object" + kDamaged},
@@ -167,6 +173,7 @@ const auto name_of = [](const ::testing::TestParamInfo<Hostile>& info) {
 };
 INSTANTIATE_TEST_SUITE_P(Container, HostileFile, ::testing::ValuesIn(of_the_container()), name_of);
 INSTANTIATE_TEST_SUITE_P(Entry, HostileFile, ::testing::ValuesIn(of_an_entry()), name_of);
+INSTANTIATE_TEST_SUITE_P(Place, HostileFile, ::testing::ValuesIn(of_an_entrys_place()), name_of);
 INSTANTIATE_TEST_SUITE_P(Layout, HostileFile, ::testing::ValuesIn(of_the_layout()), name_of);
 
 TEST(HostilePath, SaysWhatIsWrong) {

@@ -110,11 +110,11 @@ std::string refusal(const nlohmann::json& values) {
 
 TEST(T5ConfigTest, RefusesByName) {
   EXPECT_EQ(refusal({{"d_model", 8}}), "accepted");
-  EXPECT_EQ(refusal({{"d_kv", 0}}), "config.json: d_kv = 0 should be 1 or more");
+  EXPECT_EQ(refusal({{"d_kv", 0}}), "config.json: d_kv = 0 should be at least 1");
   EXPECT_EQ(refusal({{"relative_attention_num_buckets", 2}}),
-            "config.json: relative_attention_num_buckets = 2 should be 4 or more");
+            "config.json: relative_attention_num_buckets = 2 should be at least 4");
   EXPECT_EQ(refusal({{"relative_attention_max_distance", 8}}),
-            "config.json: relative_attention_max_distance = 8 should be 9 or more");
+            "config.json: relative_attention_max_distance = 8 should be at least 9");
   EXPECT_EQ(refusal({{"feed_forward_proj", "gated-swish-x"}}),
             "config.json: feed_forward_proj = \"gated-swish-x\" is not supported");
   EXPECT_EQ(refusal({{"is_decoder", true}}), "config.json: is_decoder = true is not supported (only false)");
