@@ -12,8 +12,8 @@
 #include "attention/error.h"
 #include "attention/registry.h"
 #include "pipelines/cogvideox/pipeline.h"
-#include "pipelines/cogvideox/positions.h"
-#include "pipelines/cogvideox/sampler.h"
+#include "pipelines/cogvideox/plan.h"
+#include "pipelines/core/utf8.h"
 #include "pipelines/footprint.h"
 
 namespace sagelab::cogvideox {
@@ -65,7 +65,7 @@ void check_sizes(const Request& r, const Folder& folder) {
   check_multiple("width", *r.width, unit);
   check_frames(*r.num_frames, folder.vae.temporal_compression_ratio);
   const Geometry g(folder, r);
-  check_positions(c, {g.text_tokens, g.frames, g.height, g.width});
+  check_positions(c, g.extent());
 }
 
 void check_numbers(const Request& r) {
@@ -77,23 +77,18 @@ void check_numbers(const Request& r) {
   if (r.preview < 0) throw Error(fmt::format("preview is {}, not a number of steps", r.preview));
 }
 
-bool fits(const Folder& folder, const Request& request, const std::string& phase, int64_t there) {
-  for (const auto& [name, bytes] : peak_by_phase(folder, request))
-    if ((phase.empty() || name == phase) && bytes > there) return false;
-  return true;
-}
-
-// Choices that can change bits or memory are made here, once, and stored.
-void resolve_automatic(Request& r, const Folder& folder, const Target& target) {
-  const int64_t there = memory_for_tensors(target.device);
-  if (r.offload == "auto") {
-    r.offload = "none";
-    if (!fits(folder, r, "", there)) r.offload = "encoders";
-  }
-  if (r.vae_tiling == "auto") {
-    r.vae_tiling = "off";
-    if (!fits(folder, r, "decode", there)) r.vae_tiling = "on";
-  }
+// Known before anything is loaded: the one attention problem that every block of a run has.
+void check_attention(const Request& r, const Folder& folder, const Target& target) {
+  const TransformerConfig& c = folder.transformer;
+  const Geometry g(folder, r);
+  attention::Problem problem;
+  problem.batch = is_guided(r) ? 2 : 1;
+  problem.heads = problem.kv_heads = c.heads;
+  problem.q_len = problem.kv_len = g.text_tokens + g.video_tokens;
+  problem.head_dim = c.head_dim;
+  problem.dtype = target.dtype;
+  problem.device = target.device;
+  attention::require_supported(*attention::make_backend(r.attention), problem);
 }
 
 Request resolve(const Request& request) {
@@ -108,13 +103,13 @@ Request resolve(const Request& request) {
   fill_defaults(r, folder);
   check_numbers(r);
   check_sizes(r, folder);
-  const std::string scheduler = std::get<std::string>(r.options.at("scheduler"));
-  make_sampler(folder.root / "scheduler", scheduler == "auto" ? "" : scheduler, *r.steps);
+  sampler_of(folder, r);
   const Target target = resolve_target(r);
   r.device = device_name(target.device);
   r.dtype = dtype_name(target.dtype);
   if (r.attention.empty()) r.attention = attention::default_spec(target.device);
-  resolve_automatic(r, folder, target);
+  check_attention(r, folder, target);
+  resolve_automatic(r, folder, memory_for_tensors(target.device));
   return r;
 }
 
@@ -169,13 +164,13 @@ BenchModel bench(const std::string& name, const Target& target) {
   const at::Tensor text = drawn({kBatch, kTextLength, c.text_embed_dim});
   const at::Tensor t = at::full({kBatch}, int64_t(500), latents.options().dtype(at::kLong));
   const attention::Rope rope =
-      c.rotary ? rope_table(c, kTextLength, frames, h, width, target.device) : attention::Rope{};
+      c.rotary ? rope_table(c, {kTextLength, frames, h, width}, target.device) : attention::Rope{};
 
   BenchModel result;
   result.forward = [=](const Forward& forward) { return (*model)(latents, text, t, rope, forward); };
   result.latent_shape = latents.sizes().vec();
   result.tokens = kTextLength + frames / pt * (h / c.patch_size) * (width / c.patch_size);
-  result.flops = double(kBatch) * flops(c, kTextLength, frames, h, width);
+  result.flops = double(kBatch) * flops(c, {kTextLength, frames, h, width});
   return result;
 }
 

@@ -12,8 +12,8 @@
 
 #include "attention/dtype.h"
 #include "attention/error.h"
+#include "pipelines/cogvideox/plan.h"
 #include "pipelines/cogvideox/sampler.h"
-#include "pipelines/core/memory.h"
 
 namespace sagelab::cogvideox {
 namespace {
@@ -26,20 +26,22 @@ T parse(const fs::path& file) {
   return T(config);
 }
 
+std::string class_in(const nlohmann::json& index, const std::string& component) {
+  const auto entry = index.find(component);
+  const bool named =
+      entry != index.end() && entry->is_array() && entry->size() == 2 && (*entry)[1].is_string();
+  return named ? (*entry)[1].get<std::string>() : "";
+}
+
 // model_index.json names a library and a class per component; a component that it adds must be null.
-fs::path checked_root(const Request& request) {
-  const fs::path root = request.model, file = root / "model_index.json";
-  const nlohmann::json index = read_json(file);
+nlohmann::json checked_index(const fs::path& file) {
+  nlohmann::json index = read_json(file);
   static const std::map<std::string, std::vector<std::string>> kClasses = {
       {"tokenizer", {"T5Tokenizer", "T5TokenizerFast"}},
       {"text_encoder", {"T5EncoderModel"}},
       {"transformer", {"CogVideoXTransformer3DModel"}},
       {"vae", {"AutoencoderKLCogVideoX"}},
-      {"scheduler", {"CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"}}};
-  const auto class_of = [](const nlohmann::json& entry) {
-    return entry.is_array() && entry.size() == 2 && entry[1].is_string() ? entry[1].get<std::string>()
-                                                                         : std::string();
-  };
+      {"scheduler", {std::string(kDdimClass), std::string(kDpmClass)}}};
   for (const auto& [key, entry] : index.items()) {
     if (key.starts_with('_') || kClasses.count(key)) continue;
     if (!entry.is_null() && entry != nlohmann::json::array({nullptr, nullptr}))
@@ -47,12 +49,12 @@ fs::path checked_root(const Request& request) {
                   "this program would ignore it; remove it if that is right");
   }
   for (const auto& [name, classes] : kClasses) {
-    const std::string found = index.contains(name) ? class_of(index[name]) : "";
+    const std::string found = class_in(index, name);
     if (std::find(classes.begin(), classes.end(), found) == classes.end())
       throw Error(fmt::format("{}: {} is {}, not {}", file.string(), name, found.empty() ? "missing" : found,
                               fmt::join(classes, " or ")));
   }
-  return root;
+  return index;
 }
 
 at::Tensor ids_of(const Tokens& tokens, const at::Device& device) {
@@ -80,8 +82,9 @@ at::Tensor principal_colours(const at::Tensor& latents) {  // [T, C, h, w]
 }  // namespace
 
 Folder::Folder(const Request& request)
-    : root(checked_root(request)),
+    : root(request.model),
       variant(request.variant),
+      scheduler(class_in(checked_index(root / "model_index.json"), "scheduler")),
       transformer(parse<TransformerConfig>(root / "transformer/config.json")),
       vae(parse<VaeConfig>(root / "vae/config.json")),
       text(parse<T5Config>(root / "text_encoder/config.json")) {
@@ -114,30 +117,52 @@ double dynamic_guidance(double scale, int steps, double timestep) {
   return 1 + scale * ((1 - std::cos(std::numbers::pi * power)) / 2);
 }
 
-CogVideoX::CogVideoX(const Request& request) : folder_(request), target_(resolve_target(request)) {
+std::unique_ptr<Sampler> sampler_of(const Folder& folder, const Request& request) {
+  const std::string option = std::get<std::string>(option_value(request, options(), "scheduler"));
+  const std::string_view name = option == "ddim"  ? kDdimClass
+                                : option == "dpm" ? kDpmClass
+                                                  : std::string_view(folder.scheduler);
+  return make_sampler(Config(folder.root / "scheduler/scheduler_config.json"), name, request.steps.value());
+}
+
+Tokens tokens_of(const Folder& folder, const Tokenizer& tokenizer, const std::string& text, int64_t length) {
+  Tokens tokens = tokenizer.encode(text, length);
+  for (const int64_t id : tokens.ids)
+    if (id >= folder.text.vocab_size)
+      throw Error(fmt::format("{}: the prompt has token {}, but {} says vocab_size = {}",
+                              (folder.root / "tokenizer").string(), id,
+                              (folder.root / "text_encoder/config.json").string(), folder.text.vocab_size),
+                  "the tokenizer belongs to another model than the text encoder");
+  return tokens;
+}
+
+CogVideoX::CogVideoX(const Request& request, Available available)
+    : folder_(request), target_(resolve_target(request)), available_(std::move(available)) {
   check_weights(folder_);
 }
 
-void CogVideoX::make_room(int64_t bytes, const Request& request) {
-  const auto fits = [&] { return available_memory(target_.device) >= bytes; };
+void CogVideoX::make_room(int64_t bytes, const Request& request, bool decoding) {
+  const auto fits = [&] { return available_(target_.device) >= bytes; };
   if (request.offload == "none" || fits()) return;
   transformer_.reset();
-  if (!fits()) vae_.reset();
+  if (!decoding && !fits()) vae_.reset();
 }
 
 // Checked before loading: on a CPU the system would end the process where memory runs out.
-static void require_room(const std::string& name, int64_t bytes, const Target& target) {
-  const int64_t there = available_memory(target.device);
+void CogVideoX::require_room(const std::string& component) const {
+  const int64_t bytes = component_bytes(folder_, component, target_.dtype);
+  const int64_t there = available_(target_.device);
   if (bytes <= there) return;
+  const std::string name = component == "text_encoder" ? "text encoder" : component;
   throw Error(
       fmt::format("out of memory: the {} takes {} in {} on {}, and {} are free", name, human_bytes(bytes),
-                  dtype_name(target.dtype), device_name(target.device), human_bytes(there)),
+                  dtype_name(target_.dtype), device_name(target_.device), human_bytes(there)),
       "use --dtype bf16, --offload encoders or a machine with more memory");
 }
 
 void CogVideoX::load_text_encoder(const RunContext& run) {
   if (text_encoder_) return;
-  require_room("text encoder", component_bytes(folder_, "text_encoder", target_.dtype), target_);
+  require_room("text_encoder");
   Loading loading(run);
   const Weights w(open_folder(folder_.root / "text_encoder", "model", folder_.variant, loading.progress()),
                   target_);
@@ -147,7 +172,7 @@ void CogVideoX::load_text_encoder(const RunContext& run) {
 
 void CogVideoX::load_transformer(const RunContext& run) {
   if (transformer_) return;
-  require_room("transformer", component_bytes(folder_, "transformer", target_.dtype), target_);
+  require_room("transformer");
   Loading loading(run);
   const Weights w(open_folder(folder_.root / "transformer", "diffusion_pytorch_model", folder_.variant,
                               loading.progress()),
@@ -158,7 +183,7 @@ void CogVideoX::load_transformer(const RunContext& run) {
 
 void CogVideoX::load_vae(const RunContext& run) {
   if (vae_) return;
-  require_room("vae", component_bytes(folder_, "vae", target_.dtype), target_);
+  require_room("vae");
   Loading loading(run);
   const Weights w(
       open_folder(folder_.root / "vae", "diffusion_pytorch_model", folder_.variant, loading.progress()),
@@ -170,15 +195,15 @@ void CogVideoX::load_vae(const RunContext& run) {
 at::Tensor CogVideoX::embed(const Request& request, bool guided, const RunContext& run) {
   const int64_t length = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
   const auto tokenizer = open_t5_tokenizer(folder_.root / "tokenizer");
-  const Tokens prompt = tokenizer->encode(request.prompt, length);
+  const Tokens prompt = tokens_of(folder_, *tokenizer, request.prompt, length);
   if (prompt.truncated)
     run.notice(fmt::format("the prompt is cut at {} tokens (max_sequence_length)", length));
-  make_room(component_bytes(folder_, "text_encoder", target_.dtype), request);
+  if (!text_encoder_) make_room(component_bytes(folder_, "text_encoder", target_.dtype), request);
   load_text_encoder(run);
   // One at a time, as diffusers encodes them: the sum of a matrix product depends on the batch.
   std::vector<at::Tensor> rows;
   if (guided) {
-    const Tokens negative = tokenizer->encode(request.negative_prompt, length);
+    const Tokens negative = tokens_of(folder_, *tokenizer, request.negative_prompt, length);
     if (negative.truncated)
       run.notice(fmt::format("the negative prompt is cut at {} tokens (max_sequence_length)", length));
     rows.push_back((*text_encoder_)(ids_of(negative, target_.device)));
@@ -207,14 +232,13 @@ Conditioning CogVideoX::encode(const Request& request, const RunContext& run) {
 
 std::unique_ptr<State> CogVideoX::prepare(const Request& request, Conditioning conditioning,
                                           const RunContext& run) {
-  make_room(component_bytes(folder_, "transformer", target_.dtype), request);
+  if (!transformer_) make_room(component_bytes(folder_, "transformer", target_.dtype), request);
   load_transformer(run);
   const Geometry geometry(folder_, request);
   auto state = std::make_unique<CogVideoXState>();
-  const std::string scheduler = std::get<std::string>(option_value(request, options(), "scheduler"));
-  state->sampler =
-      make_sampler(folder_.root / "scheduler", scheduler == "auto" ? "" : scheduler, request.steps.value());
+  state->sampler = sampler_of(folder_, request);
   state->steps = int(state->sampler->timesteps().size());
+  state->requested_steps = request.steps.value();
   state->generator = at::detail::createCPUGenerator(request.seed);
   // Drawn on the CPU whatever the device, in the dtype that it is used in: half-precision noise is no rounded
   // fp32 noise.
@@ -223,8 +247,7 @@ std::unique_ptr<State> CogVideoX::prepare(const Request& request, Conditioning c
                 state->generator, at::TensorOptions(conditioning.embeds.scalar_type()))
           .to(target_.device);
   if (folder_.transformer.rotary)
-    state->rope = rope_table(folder_.transformer, geometry.text_tokens, geometry.frames, geometry.height,
-                             geometry.width, target_.device);
+    state->rope = rope_table(folder_.transformer, geometry.extent(), target_.device);
   state->guidance_scale = request.guidance_scale.value();
   state->dynamic = std::get<bool>(option_value(request, options(), "use_dynamic_cfg"));
   state->padding = geometry.padding;
@@ -241,8 +264,8 @@ at::Tensor CogVideoX::predict(const State& base, int i, const Forward& forward) 
   const at::Tensor prediction =
       (*transformer_)(latents, state.conditioning.embeds, t, state.rope, forward).to(at::kFloat);
   if (!guided) return prediction;
-  const double scale =
-      state.dynamic ? dynamic_guidance(state.guidance_scale, state.steps, timestep) : state.guidance_scale;
+  const double scale = state.dynamic ? dynamic_guidance(state.guidance_scale, state.requested_steps, timestep)
+                                     : state.guidance_scale;
   const at::Tensor uncond = prediction.slice(0, 0, 1), cond = prediction.slice(0, 1, 2);
   return uncond + (cond - uncond).mul_(scale);
 }
@@ -266,9 +289,8 @@ at::Tensor CogVideoX::decode(const at::Tensor& latents, const Request& request, 
                             fmt::join(latents.sizes(), ", "), fmt::join(wanted, ", ")));
   const bool tiled = request.vae_tiling == "on";
   const int64_t weights = vae_ ? 0 : component_bytes(folder_, "vae", target_.dtype);
-  make_room(weights + decode_peak_bytes(folder_.vae, geometry.decoded_frames(), geometry.height,
-                                        geometry.width, tiled, target_),
-            request);
+  make_room(weights + decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_), request,
+            vae_ != nullptr);
   load_vae(run);
   const at::Tensor z = latents.slice(1, geometry.padding)
                            .permute({0, 2, 1, 3, 4})

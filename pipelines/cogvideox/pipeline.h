@@ -6,13 +6,16 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "pipelines/cogvideox/config.h"
+#include "pipelines/cogvideox/positions.h"
 #include "pipelines/cogvideox/transformer.h"
-#include "pipelines/cogvideox/vae.h"
+#include "pipelines/cogvideox/vae/decoder.h"
+#include "pipelines/core/memory.h"
 #include "pipelines/pipeline.h"
 #include "pipelines/registry.h"
 #include "pipelines/text/t5.h"
@@ -25,6 +28,7 @@ struct Folder {
   explicit Folder(const Request& request);
   std::filesystem::path root;
   std::string variant;
+  std::string scheduler;  // the class that model_index.json names
   TransformerConfig transformer;
   VaeConfig vae;
   T5Config text;
@@ -37,24 +41,32 @@ struct Geometry {
   int64_t frames = 0;   // latent frames of the loop, padding included
   int64_t height = 0, width = 0;
   int64_t text_tokens = 0, video_tokens = 0;
-  int64_t decoded_frames() const { return frames - padding; }
+  Extent extent() const { return {text_tokens, frames, height, width}; }
+  Decoding decoding(bool tiled) const { return {frames - padding, height, width, tiled}; }
 };
 
 const std::vector<Option>& options();
 bool is_guided(const Request& request);
-// w = 1 + g (1 - cos(pi ((N - t) / N)^5)) / 2; the odd power keeps the sign of N - t.
+// w = 1 + g (1 - cos(pi ((N - t) / N)^5)) / 2; the odd power keeps the sign of N - t. steps: as asked for;
+// trailing spacing may make one timestep more.
 double dynamic_guidance(double scale, int steps, double timestep);
+// Of the class that the request's option names, or model_index.json. Throws what make_sampler throws.
+std::unique_ptr<Sampler> sampler_of(const Folder& folder, const Request& request);
+// The ids of a prompt. Throws sagelab::Error where the text encoder has no row for one of them.
+Tokens tokens_of(const Folder& folder, const Tokenizer& tokenizer, const std::string& text, int64_t length);
 
 struct CogVideoXState : State {
   attention::Rope rope;
   double guidance_scale = 1;
   bool dynamic = false;
+  int requested_steps = 0;
   int64_t padding = 0;
 };
 
 class CogVideoX final : public Pipeline {
  public:
-  explicit CogVideoX(const Request& request);
+  using Available = std::function<int64_t(at::Device)>;  // bytes that may still be taken
+  explicit CogVideoX(const Request& request, Available available = available_memory);
   Conditioning encode(const Request& request, const RunContext& run) override;
   std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
                                  const RunContext& run) override;
@@ -67,14 +79,17 @@ class CogVideoX final : public Pipeline {
 
  private:
   at::Tensor embed(const Request& request, bool guided, const RunContext& run);
-  // Frees what is loaded and not needed now, where a component of so many bytes would not fit beside it.
-  void make_room(int64_t bytes, const Request& request);
+  // Frees the transformer, then (unless decoding needs it) the VAE, where so many bytes would not fit beside
+  // them.
+  void make_room(int64_t bytes, const Request& request, bool decoding = false);
+  void require_room(const std::string& name) const;
   void load_text_encoder(const RunContext& run);
   void load_transformer(const RunContext& run);
   void load_vae(const RunContext& run);
 
   Folder folder_;
   Target target_;
+  Available available_;
   std::unique_ptr<T5Encoder> text_encoder_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<VaeDecoder> vae_;
@@ -86,21 +101,6 @@ class CogVideoX final : public Pipeline {
   };
   std::optional<Embedded> embedded_;
 };
-
-// Peaks, tokens and operations of a resolved request, from headers and configs alone (plan.cpp).
-Plan plan(const Folder& folder, const Request& request);
-std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request);
-// What a component's files hold and we leave unread: the encoder of the VAE, T5's second name of its
-// embedding.
-std::span<const std::string_view> unread_prefixes(const std::string& component);
-// Throws sagelab::Error for any tensor that is missing, of another shape or nobody's: before the first is
-// loaded.
-void check_weights(const Folder& folder);
-// Bytes that the tensors we read of a component take in a dtype.
-int64_t component_bytes(const Folder& folder, const std::string& component, at::ScalarType dtype);
-// (key, shape) of every tensor that we read of a component with this config.
-std::vector<std::pair<std::string, std::vector<int64_t>>> requested_names(const std::string& component,
-                                                                          Config config);
 
 Family family();
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run will take, from headers and configs alone.
+#include "pipelines/cogvideox/plan.h"
+
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
@@ -8,7 +9,6 @@
 
 #include "attention/error.h"
 #include "pipelines/cogvideox/pipeline.h"
-#include "pipelines/cogvideox/sampler.h"
 #include "pipelines/footprint.h"
 
 namespace sagelab::cogvideox {
@@ -138,7 +138,8 @@ int64_t component_bytes(const Folder& folder, const std::string& component, at::
   return bytes;
 }
 
-std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request) {
+std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request,
+                                                           int64_t available) {
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
@@ -150,11 +151,33 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   const int64_t denoise =
       kept + transformer + s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, target);
   const int64_t decode = vae + s.embeds + 2 * s.latents +
-                         decode_peak_bytes(folder.vae, g.decoded_frames(), g.height, g.width,
-                                           request.vae_tiling == "on", target);
+                         decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
   // The transformer stays for the next run unless the decoding needs its room.
-  const bool stays = request.offload == "none" || decode + transformer <= memory_for_tensors(target.device);
+  const bool stays = request.offload == "none" || decode + transformer <= available;
   return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};
+}
+
+namespace {
+
+bool fits(const Folder& folder, const Request& request, const std::string& phase, int64_t available) {
+  for (const auto& [name, bytes] : peak_by_phase(folder, request, available))
+    if ((phase.empty() || name == phase) && bytes > available) return false;
+  return true;
+}
+
+}  // namespace
+
+// Choices that can change bits or memory are made once, and stored. While offload is still "auto", the peak
+// of decoding is that of a run which has freed all else.
+void resolve_automatic(Request& r, const Folder& folder, int64_t available) {
+  if (r.vae_tiling == "auto") {
+    r.vae_tiling = "off";
+    if (!fits(folder, r, "decode", available)) r.vae_tiling = "on";
+  }
+  if (r.offload == "auto") {
+    r.offload = "none";
+    if (!fits(folder, r, "", available)) r.offload = "encoders";
+  }
 }
 
 namespace {
@@ -191,17 +214,15 @@ Plan plan(const Folder& folder, const Request& request) {
   Plan plan;
   plan.text_tokens = g.text_tokens;
   plan.tokens = g.text_tokens + g.video_tokens;
-  plan.prompt_tokens =
-      open_t5_tokenizer(folder.root / "tokenizer")->encode(request.prompt, g.text_tokens).length;
-  plan.flops_per_forward = flops(folder.transformer, g.text_tokens, g.frames, g.height, g.width);
-  const std::string scheduler = std::get<std::string>(option_value(request, options(), "scheduler"));
-  const auto sampler =
-      make_sampler(folder.root / "scheduler", scheduler == "auto" ? "" : scheduler, request.steps.value());
-  plan.forwards = int(sampler->timesteps().size()) * (is_guided(request) ? 2 : 1);
+  const auto tokenizer = open_t5_tokenizer(folder.root / "tokenizer");
+  plan.prompt_tokens = tokens_of(folder, *tokenizer, request.prompt, g.text_tokens).length;
+  if (is_guided(request)) tokens_of(folder, *tokenizer, request.negative_prompt, g.text_tokens);
+  plan.flops_per_forward = flops(folder.transformer, g.extent());
+  plan.forwards = int(sampler_of(folder, request)->timesteps().size()) * (is_guided(request) ? 2 : 1);
   plan.latent_shape = {1, g.frames, folder.transformer.in_channels, g.height, g.width};
   for (const char* name : {"text_encoder", "transformer", "vae"})
     plan.components.push_back(component_of(folder, name, target.dtype));
-  plan.peak_by_phase = peak_by_phase(folder, request);
+  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;
 }
 

@@ -113,10 +113,8 @@ void check_positions(const TransformerConfig& config, const Extent& extent) {
                 fmt::format("use max_sequence_length {}", config.max_text_seq_length));
 }
 
-attention::Rope rope_table(const TransformerConfig& config, int64_t text_len, int64_t frames, int64_t h,
-                           int64_t w, at::Device device) {
+attention::Rope rope_table(const TransformerConfig& config, const Extent& extent, at::Device device) {
   if (!config.rotary) return {};
-  const Extent extent{text_len, frames, h, w};
   check_positions(config, extent);
   const Grid grid = grid_of(config, extent);
   at::Tensor t = at::arange(grid.frames, at::kFloat), rows, columns;
@@ -135,7 +133,7 @@ attention::Rope rope_table(const TransformerConfig& config, int64_t text_len, in
   const Axis time = rotary_axis(t, dim_t), down = rotary_axis(rows, dim_s),
              across = rotary_axis(columns, dim_s);
   attention::Rope rope;
-  const at::Tensor none = at::zeros({text_len, config.head_dim / 2}, at::kFloat);
+  const at::Tensor none = at::zeros({extent.text_len, config.head_dim / 2}, at::kFloat);
   rope.cos = at::cat({none + 1, combine(time.cos, down.cos, across.cos)}).to(device);
   rope.sin = at::cat({none, combine(time.sin, down.sin, across.sin)}).to(device);
   return rope;
@@ -154,14 +152,13 @@ void add_sincos_(const at::Tensor& video, const TransformerConfig& config) {
   video.narrow(-1, dim_t + dim_s, dim_s).add_(axis(video.size(2), scale, dim_s).unsqueeze(1));
 }
 
-at::Tensor sincos_table(const TransformerConfig& config, int64_t text_len, int64_t frames, int64_t h,
-                        int64_t w, const Target& target) {
-  const Grid grid = grid_of(config, {text_len, frames, h, w});
-  at::Tensor table = at::zeros({1, text_len + grid.tokens(), config.dim()},
+at::Tensor sincos_table(const TransformerConfig& config, const Extent& extent, const Target& target) {
+  const Grid grid = grid_of(config, extent);
+  at::Tensor table = at::zeros({1, extent.text_len + grid.tokens(), config.dim()},
                                at::TensorOptions(target.device).dtype(target.dtype));
-  add_sincos_(
-      table.narrow(1, text_len, grid.tokens()).view({1, grid.frames, grid.height, grid.width, config.dim()}),
-      config);
+  add_sincos_(table.narrow(1, extent.text_len, grid.tokens())
+                  .view({1, grid.frames, grid.height, grid.width, config.dim()}),
+              config);
   return table;
 }
 

@@ -140,6 +140,11 @@ SamplerConfig::SamplerConfig(Config& config)
   // Both classes register these and never look at them.
   config.ignore({"clip_sample", "clip_sample_range", "sample_max_value"});
   config.require_all_read();
+  constexpr int64_t kMostTimesteps = 1'000'000;
+  if (num_train_timesteps > kMostTimesteps) {
+    throw Error(fmt::format("{}: num_train_timesteps = {} should be at most {}", where, num_train_timesteps,
+                            kMostTimesteps));
+  }
   if (num_train_timesteps < 1) {
     throw Error(fmt::format("{}: num_train_timesteps = {} is not positive", where, num_train_timesteps));
   }
@@ -228,24 +233,11 @@ at::Tensor DpmSampler::step(const at::Tensor& prediction, int i, const at::Tenso
   return (keep * latents - add * target + spread * noise).to(latents.scalar_type());
 }
 
-std::unique_ptr<Sampler> make_sampler(Config config, std::string_view override, int steps) {
-  const std::string name = config.class_name();
-  if (name != "CogVideoXDDIMScheduler" && name != "CogVideoXDPMScheduler") {
-    throw Error(fmt::format("{}: scheduler class \"{}\" is not supported", config.where(), name),
-                "known: CogVideoXDDIMScheduler, CogVideoXDPMScheduler");
-  }
-  if (!override.empty() && override != "ddim" && override != "dpm") {
-    throw Error(fmt::format("scheduler \"{}\" is unknown", override), "known: ddim, dpm");
-  }
-  const bool dpm = override.empty() ? name == "CogVideoXDPMScheduler" : override == "dpm";
+std::unique_ptr<Sampler> make_sampler(Config config, std::string_view class_name, int steps) {
+  TORCH_CHECK(class_name == kDdimClass || class_name == kDpmClass, "no scheduler class ", class_name);
   const SamplerConfig parsed(config);
-  if (dpm) return std::make_unique<DpmSampler>(parsed, steps);
+  if (class_name == kDpmClass) return std::make_unique<DpmSampler>(parsed, steps);
   return std::make_unique<DdimSampler>(parsed, steps);
-}
-
-std::unique_ptr<Sampler> make_sampler(const std::filesystem::path& scheduler_folder,
-                                      std::string_view override, int steps) {
-  return make_sampler(Config(scheduler_folder / "scheduler_config.json"), override, steps);
 }
 
 }  // namespace sagelab::cogvideox

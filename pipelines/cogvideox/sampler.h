@@ -6,7 +6,6 @@
 // `coefficient * latents` rounds to the latents' dtype while the terms of the fp32 prediction stay fp32.
 #pragma once
 
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -83,10 +82,11 @@ class DpmSampler : public Sampler {
   at::Tensor previous_;  // clean latents of step i - 1
 };
 
-// override: "" for the class that the config names, "ddim" or "dpm" for another on the same config.
-// Throws sagelab::Error for an unknown class, an unknown or unsupported key, and steps out of range.
-std::unique_ptr<Sampler> make_sampler(Config config, std::string_view override, int steps);
-std::unique_ptr<Sampler> make_sampler(const std::filesystem::path& scheduler_folder,
-                                      std::string_view override, int steps);
+inline constexpr std::string_view kDdimClass = "CogVideoXDDIMScheduler", kDpmClass = "CogVideoXDPMScheduler";
+
+// class_name: one of the two above. What the config says of its own class is not looked at: diffusers makes
+// the class that model_index.json names. Throws sagelab::Error for an unknown or unsupported key, and for
+// steps out of range.
+std::unique_ptr<Sampler> make_sampler(Config config, std::string_view class_name, int steps);
 
 }  // namespace sagelab::cogvideox

@@ -118,8 +118,7 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c) : config_
     const int64_t tokens = frames * (c.sample_height / p) * (c.sample_width / p);
     pos_embedding_ = patch.tensor("pos_embedding", {1, c.max_text_seq_length + tokens, d});
   }
-  time_embedding_ =
-      TimestepEmbedding(w / "time_embedding", d, c.time_embed_dim, c.time_embed_dim, c.timestep_activation);
+  time_embedding_ = TimestepEmbedding(w / "time_embedding", d, c.time_embed_dim, c.time_embed_dim, c.timestep_activation);
   blocks_.reserve(size_t(c.layers));
   for (int64_t i = 0; i < c.layers; ++i) blocks_.push_back(make_block(w / "transformer_blocks" / i, c));
   norm_final_ = LayerNorm(w / "norm_final", d, c.norm_eps, c.norm_affine);
@@ -239,15 +238,16 @@ at::Tensor Transformer::operator()(const at::Tensor& latents, const at::Tensor& 
   return unpatchify(tokens, latents.sizes(), config_.temporal_patch(), config_.patch_size);
 }
 
-double flops(const TransformerConfig& c, int64_t text_len, int64_t frames, int64_t h, int64_t w) {
-  const Grid grid = grid_of(c, {text_len, frames, h, w});
+double flops(const TransformerConfig& c, const Extent& extent) {
+  const Grid grid = grid_of(c, extent);
   const double d = double(c.dim()), ff = double(c.ff_dim()), time = double(c.time_embed_dim);
   const double features = double(c.temporal_patch() * c.patch_size * c.patch_size);
-  const double video = double(grid.tokens()), rows = video + double(text_len);
+  const double video = double(grid.tokens()), text = double(extent.text_len);
+  const double rows = video + text;
   const double per_row = 4 * d * d + d * ff * (c.gated_ff ? 3 : 2);
   const double block = rows * per_row + 2 * rows * rows * d + 2 * 6 * d * time;
   const double ends = video * d * features * double(c.in_channels + c.out_channels) +
-                      double(text_len) * d * double(c.text_embed_dim) + d * time + time * time + 2 * d * time;
+                      text * d * double(c.text_embed_dim) + d * time + time * time + 2 * d * time;
   return 2 * (double(c.layers) * block + ends);
 }
 

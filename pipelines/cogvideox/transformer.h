@@ -62,14 +62,12 @@ class Transformer {
 };
 
 // cos and sin [text_len + T*gh*gw, head_dim/2] fp32, identity for the text rows; empty where the model has
-// none. latent sizes: T frames of h x w. Throws what check_positions throws.
-attention::Rope rope_table(const TransformerConfig& config, int64_t text_len, int64_t frames, int64_t h,
-                           int64_t w, at::Device device);
+// none. Throws what check_positions throws.
+attention::Rope rope_table(const TransformerConfig& config, const Extent& extent, at::Device device);
 // The 2B table [1, text_len + T*gh*gw, D], zeros for the text rows. The forward adds it by axes and never
 // makes it.
-at::Tensor sincos_table(const TransformerConfig& config, int64_t text_len, int64_t frames, int64_t h,
-                        int64_t w, const Target& target);
+at::Tensor sincos_table(const TransformerConfig& config, const Extent& extent, const Target& target);
 // Multiply-adds x 2 of one forward at batch 1.
-double flops(const TransformerConfig& config, int64_t text_len, int64_t frames, int64_t h, int64_t w);
+double flops(const TransformerConfig& config, const Extent& extent);
 
 }  // namespace sagelab::cogvideox

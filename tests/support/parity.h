@@ -89,6 +89,15 @@ inline ::testing::AssertionResult matches(const at::Tensor& ours, const Dump& du
   return ::testing::AssertionFailure() << text.str();
 }
 
+// Within the bound itself, however exact the oracle is.
+inline ::testing::AssertionResult matches_within(const at::Tensor& ours, const Dump& dump,
+                                                 const std::string& key, double bound) {
+  const double error = relative_l2(ours, dump[key]);
+  if (error <= bound) return ::testing::AssertionSuccess();
+  return ::testing::AssertionFailure() << key << ": relative L2 " << error << " > " << bound << "; ours "
+                                       << ours.sizes() << ", oracle " << dump[key].sizes();
+}
+
 #ifdef SAGELAB_FIXTURES
 // The folder of one fixture: model/, request.json, dump.safetensors.
 inline std::filesystem::path fixture(const std::string& family, const std::string& name) {

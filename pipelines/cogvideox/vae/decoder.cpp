@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/cogvideox/vae.h"
+#include "pipelines/cogvideox/vae/decoder.h"
 
 #include <ATen/ATen.h>
 
@@ -182,7 +182,7 @@ struct VaeDecoder::Net {
       }
       if (i + 1 < count) {
         const Weights up = block / "upsamplers" / int64_t(0) / "conv";
-        b.upsampler = Upsampler{Conv2d(up, out, out, 3, 1, 1), i < temporal_levels(c)};
+        b.upsampler = Upsampler{Conv2d(up, out, out, {3, 1, 1}), i < temporal_levels(c)};
       }
       channels = out;
     }

@@ -2,9 +2,9 @@
 // The decoder once more, with sizes in place of tensors: what decoder.cpp allocates and frees, in the same
 // order. Left out: workspaces of cuDNN and oneDNN, statistics of the norms, and the strips that blending
 // works on.
-#include "pipelines/cogvideox/vae.h"
 #include "pipelines/cogvideox/vae/chunks.h"
 #include "pipelines/cogvideox/vae/conv.h"
+#include "pipelines/cogvideox/vae/decoder.h"
 
 namespace sagelab::cogvideox {
 namespace {
@@ -169,8 +169,8 @@ void decode_tiles(Ledger& ledger, const VaeConfig& config, int64_t frames, int64
 
 }  // namespace
 
-int64_t decode_peak_bytes(const VaeConfig& config, int64_t frames, int64_t h, int64_t w, bool tiled,
-                          const Target& target) {
+int64_t decode_peak_bytes(const VaeConfig& config, const Decoding& decoding, const Target& target) {
+  const auto& [frames, h, w, tiled] = decoding;
   Ledger ledger(int64_t(c10::elementSize(target.dtype)),
                 target.device.is_cpu() && target.dtype == at::kFloat);
   if (tiled && needs_tiles(tile_plan(config), h, w)) {

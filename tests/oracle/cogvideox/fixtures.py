@@ -58,13 +58,16 @@ def check(name, tensors):
     """Parity on a flat, exploded or clipped picture would prove nothing."""
     for key, value in tensors.items():
         assert value.isfinite().all(), f"{name}: {key} is not finite"
-    frames = tensors["frames"].float()
-    std, clipped = frames.std().item(), ((frames == 0) | (frames == 255)).float().mean().item()
-    assert std >= 20, f"{name}: frames have a standard deviation of {std:.1f} levels"
-    assert clipped <= 0.1, f"{name}: {clipped:.1%} of the frame values are clipped"
+    pictures = []
+    for key in ("frames", "frames.dpm"):
+        frames = tensors[key].float()
+        std, clipped = frames.std().item(), ((frames == 0) | (frames == 255)).float().mean().item()
+        assert std >= 20, f"{name}: {key} have a standard deviation of {std:.1f} levels"
+        assert clipped <= 0.1, f"{name}: {clipped:.1%} of the values of {key} are clipped"
+        pictures.append(f"{key} std {std:.1f}, clipped {clipped:.1%}")
     spread = tensors["ddim.guided.final"].std().item()
     assert 0.1 < spread < 30, f"{name}: final latents have a standard deviation of {spread:.2f}"
-    return f"frames std {std:.1f}, clipped {clipped:.1%}, latents std {spread:.2f}"
+    return f"{', '.join(pictures)}, latents std {spread:.2f}"
 
 
 def make(name, folder, spiece):

@@ -76,7 +76,9 @@ def stages(folder, request, dump, device, dtype):
     text_stage(folder, dump, device, dtype, out)
     forward_stage(pipe, request, dump, device, dtype, out)
     loop_stage(pipe, request, dump, device, dtype, out)
-    out["vae.sample"] = pipe.vae.decode(dump["vae.z"].to(device, dtype)).sample
+    out["vae.sample"] = video = pipe.vae.decode(dump["vae.z"].to(device, dtype)).sample
+    pixels = pipe.video_processor.postprocess_video(video, output_type="np")[0]
+    out["frames"] = torch.from_numpy((pixels * 255).round())
     return {key: far(value, dump[key]) for key, value in out.items()}
 
 

@@ -47,20 +47,20 @@ SPECS = {
                                  sample_height=300, sample_width=300, sample_frames=81, attention_head_dim=64),
                 schedule=dict(snr_shift_scale=1.0),
                 request=dict(height=48, width=80, negative_prompt="Text, Wasserzeichen", seed=13), residual=0.1),
-    # Eight latents: chunks 2, 2, 2, 2. A sin-cos table made anew, with scales of its own.
+    # Eight latents: chunks 2, 2, 2, 2. A sin-cos table made anew, with scales of its own. 61 steps have 62 timesteps.
     "long_even": dict(transformer=dict(spatial_interpolation_scale=1.3, temporal_interpolation_scale=0.8),
-                      request=dict(height=32, width=48, num_frames=29, seed=17)),
+                      request=dict(height=32, width=48, num_frames=29, seed=17, dynamic_steps=61)),
     # Seven latents: chunks 3, 2, 2. A crop at 2.5 columns (rounded to 2), tiles of 6x5 in both directions.
     "long_odd": dict(transformer=dict(use_rotary_positional_embeddings=True, sample_height=16, sample_width=22),
                      vae=dict(sample_height=96, sample_width=80), schedule=dict(snr_shift_scale=1.0),
                      request=dict(height=64, width=48, num_frames=25, negative_prompt="grainy", seed=19)),
-    # Every size and switch away from its default; a crop at 2.5 rows. Its max_text_seq_length is not the pipeline's 226, which wins.
+    # Every size and switch away from its default; patches of 4 x 4, a crop at 2.5 rows. Its max_text_seq_length is not the pipeline's 226, which wins.
     "odd_config": dict(
         transformer=dict(num_attention_heads=3, attention_head_dim=48, in_channels=8, out_channels=8, num_layers=3,
                          time_embed_dim=40, text_embed_dim=48, max_text_seq_length=64, norm_eps=1e-3,
                          norm_elementwise_affine=False, activation_fn="gelu", timestep_activation_fn="gelu",
                          attention_bias=False, patch_bias=False, flip_sin_to_cos=False, freq_shift=1,
-                         temporal_compression_ratio=2, sample_height=22, sample_width=20, sample_frames=9,
+                         temporal_compression_ratio=2, patch_size=4, sample_height=40, sample_width=40, sample_frames=9,
                          use_rotary_positional_embeddings=True),
         vae=dict(block_out_channels=(32, 48, 64), down_block_types=FOUR_DOWN[:3], up_block_types=FOUR_UP[:3],
                  latent_channels=8, layers_per_block=2, norm_num_groups=8, norm_eps=1e-3, act_fn="gelu",
@@ -68,7 +68,7 @@ SPECS = {
         t5=dict(d_model=48, d_ff=80, d_kv=16, num_heads=2, feed_forward_proj="relu", layer_norm_epsilon=1e-5,
                 relative_attention_num_buckets=16, relative_attention_max_distance=40),
         schedule=dict(snr_shift_scale=2.0, timestep_spacing="linspace", set_alpha_to_one=False, beta_end=0.015),
-        request=dict(height=24, width=40, num_frames=9, guidance_scale=3.5, steps=5, negative_prompt="Regen", seed=23),
+        request=dict(height=32, width=64, num_frames=9, guidance_scale=3.5, steps=5, negative_prompt="Regen", seed=23),
         residual=0.1, t5_residual=0.1, vae_residual=0.1),
 }
 

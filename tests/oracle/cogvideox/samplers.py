@@ -69,6 +69,7 @@ def run(case, predictions, edit=None, changes={}):
     config = {k: v for k, v in {**case["config"], **changes}.items() if k != "_class_name"}
     scheduler = scheduler_class(kind, edit)(**config)
     scheduler.set_timesteps(case["steps"])
+    assert len(scheduler.timesteps) == case.get("timesteps", case["steps"]), case
     dtype = getattr(torch, case["dtype"])
     generator = torch.Generator("cpu").manual_seed(SEED)
     latents = torch.randn(case["shape"], generator=generator, dtype=dtype)
@@ -104,10 +105,10 @@ def make_cases():
     for kind, (n, config), dtype in itertools.product(CLASSES, enumerate(other), ["float32", "bfloat16"]):
         cases.append(dict(name=f"{kind}.other.{n}.{dtype}", config=dict(_class_name=CLASSES[kind], **config), steps=9,
                           dtype=dtype, shape=SHAPES[0]))
-        if n == 0:  # floating error gives 60 trailing steps a 61st timestep: -1, the last of the table
+        if n == 0:  # floating error gives 61 trailing steps a 62nd timestep: -1, the last of the table
             config = dict(timestep_spacing="trailing", prediction_type="v_prediction", rescale_betas_zero_snr=True)
-            cases.append(dict(name=f"{kind}.sixty.{dtype}", config=dict(_class_name=CLASSES[kind], **config), steps=60,
-                              dtype=dtype, shape=SHAPES[0]))
+            cases.append(dict(name=f"{kind}.one_more.{dtype}", config=dict(_class_name=CLASSES[kind], **config), steps=61,
+                              dtype=dtype, shape=SHAPES[0], timesteps=62))
     return cases
 
 

@@ -10,6 +10,8 @@
 
 #include "attention/error.h"
 #include "attention/registry.h"
+#include "pipelines/cogvideox/pipeline.h"
+#include "pipelines/cogvideox/sampler.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/safetensors.h"
 #include "pipelines/registry.h"
@@ -68,6 +70,16 @@ class BadInput : public ::testing::Test {
     }
     return "no error";
   }
+  // The same of a dry run.
+  std::string plan_failure() {
+    try {
+      const Family& family = family_of(request.model);
+      family.plan(family.resolve(request));
+    } catch (const Error& e) {
+      return std::string(e.what()) + " | " + e.hint();
+    }
+    return "no error";
+  }
   std::string in(const std::string& file) const { return (model / file).string(); }
 };
 
@@ -120,6 +132,69 @@ TEST_F(BadInput, ComponentOfAnotherClass) {
   EXPECT_EQ(failure(), in("model_index.json") + ": vae is AutoencoderKL, not AutoencoderKLCogVideoX");
   edit("model_index.json", [](Json& j) { j.erase("vae"); });
   EXPECT_EQ(failure(), in("model_index.json") + ": vae is missing, not AutoencoderKLCogVideoX");
+}
+
+// As diffusers: scheduler_config.json's own class is not looked at.
+TEST_F(BadInput, SchedulerIsOfTheClassThatTheIndexNames) {
+  const auto is_dpm = [&] {
+    const Request resolved = family_of(request.model).resolve(request);
+    const auto sampler = cogvideox::sampler_of(cogvideox::Folder(resolved), resolved);
+    return dynamic_cast<cogvideox::DpmSampler*>(sampler.get()) != nullptr;
+  };
+  EXPECT_FALSE(is_dpm());
+  edit("model_index.json", [](Json& j) { j["scheduler"][1] = "CogVideoXDPMScheduler"; });
+  EXPECT_EQ(read_json(model / "scheduler/scheduler_config.json")["_class_name"], "CogVideoXDDIMScheduler");
+  EXPECT_TRUE(is_dpm());
+  request.options["scheduler"] = std::string("ddim");
+  EXPECT_FALSE(is_dpm());
+  edit("model_index.json", [](Json& j) { j["scheduler"][1] = "DDIMScheduler"; });
+  EXPECT_EQ(failure(),
+            in("model_index.json") +
+                ": scheduler is DDIMScheduler, not CogVideoXDDIMScheduler or CogVideoXDPMScheduler");
+}
+
+TEST_F(BadInput, TokenThatTheTextEncoderHasNoRowFor) {
+  use("5b");
+  const int64_t rows = read_json(model / "text_encoder/config.json")["vocab_size"];
+  edit("tokenizer/tokenizer_config.json", [](Json& j) {
+    for (int i = 0; i < 6; ++i) j["extra_special_tokens"].push_back(fmt::format("<more_{}>", i));
+  });
+  const std::string reason = fmt::format(
+      "{}: the prompt has token {}, but {} says vocab_size = {} | the tokenizer belongs to another "
+      "model than the text encoder",
+      in("tokenizer"), rows, in("text_encoder/config.json"), rows);
+  request.prompt = "a <more_3>";
+  EXPECT_EQ(failure(), "no error");
+  request.prompt = "a <more_4>";
+  EXPECT_EQ(failure(), reason);
+  EXPECT_EQ(plan_failure(), reason);
+  request.prompt = "a fox";
+  request.negative_prompt = "<more_4>";
+  EXPECT_EQ(failure(), reason);
+  EXPECT_EQ(plan_failure(), reason);
+  request.guidance_scale = 1;
+  EXPECT_EQ(failure(), "no error");
+}
+
+// Said when the request is resolved, so that a dry run says it too and nothing has been loaded.
+TEST_F(BadInput, AttentionThatCannotRun) {
+  const auto refusal = [&](const char* spec) {
+    request.attention = spec;
+    try {
+      family_of(request.model).resolve(request);
+    } catch (const Error& e) {
+      return e.what() + std::string(" | ") + e.hint();
+    }
+    return std::string("no error");
+  };
+  EXPECT_EQ(refusal("sdpa(cudnn)"),
+            "attention 'sdpa(cudnn)' cannot run here: it needs a CUDA device, not cpu | choose another, or "
+            "let it fall back: prefer(sdpa(cudnn),sdpa)");
+  EXPECT_EQ(refusal("check(sdpa,sdpa(cudnn))"),
+            "attention 'check(sdpa,sdpa(cudnn))' cannot run here: its sdpa(cudnn) cannot: it needs a CUDA "
+            "device, not cpu | choose another, or let it fall back: prefer(check(sdpa,sdpa(cudnn)),sdpa)");
+  EXPECT_EQ(refusal("prefer(sdpa(cudnn),sdpa)"), "no error");
+  EXPECT_EQ(refusal("sdpa(flash)"), "no error");
 }
 
 TEST_F(BadInput, ComponentThatNobodyKnows) {

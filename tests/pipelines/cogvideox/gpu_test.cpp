@@ -7,12 +7,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "attention/registry.h"
-#include "pipelines/cogvideox/pipeline.h"
-#include "pipelines/cogvideox/vae.h"
-#include "pipelines/core/config.h"
-#include "pipelines/registry.h"
-#include "tests/support/parity.h"
+#include <set>
+
+#include "tests/pipelines/cogvideox/fixture.h"
 
 namespace sagelab::cogvideox {
 namespace {
@@ -27,65 +24,57 @@ class Bf16OnGpu : public ::testing::TestWithParam<const char*> {
     theirs_ = all.at("errors").at(GetParam());
   }
 
-  void judge(const std::string& stage, const at::Tensor& ours, const testing::Dump& dump) const {
+  void judge(const std::string& stage, const at::Tensor& ours, const testing::Dump& dump) {
+    ASSERT_TRUE(theirs_.contains(stage)) << stage << " was not measured";
     const double error = testing::relative_l2(ours, dump[stage]), own = theirs_.at(stage).at("half");
     fmt::print("{:10} {:24} ours {:.3e}  diffusers {:.3e}  ratio {:.3f}\n", GetParam(), stage, error, own,
                error / own);
     EXPECT_LE(error, kAtMost * own) << stage;
+    judged_.insert(stage);
   }
 
-  std::filesystem::path folder_ = testing::fixture("cogvideox", GetParam());
+  Request request() const {
+    Request r = request_of(GetParam());
+    r.device = "cuda", r.dtype = "bf16", r.attention = "sdpa(flash)";
+    r.options["scheduler"] = std::string("ddim");
+    return cogvideox_family().resolve(r);
+  }
+
   nlohmann::json theirs_;
+  std::set<std::string> judged_;
 };
 
-Request request_of(const std::filesystem::path& folder) {
-  const nlohmann::json spec = read_json(folder / "request.json");
-  Request r;
-  r.model = (folder / "model").string();
-  r.prompt = spec["prompt"];
-  r.negative_prompt = spec["negative_prompt"];
-  r.height = spec["height"].get<int>(), r.width = spec["width"].get<int>();
-  r.num_frames = spec["num_frames"].get<int>(), r.steps = spec["steps"].get<int>();
-  r.guidance_scale = spec["guidance_scale"].get<double>();
-  r.device = "cuda", r.dtype = "bf16", r.vae_tiling = "off", r.attention = "sdpa(flash)";
-  r.options["scheduler"] = std::string("ddim");
-  return families().front().resolve(r);
-}
-
-TEST_P(Bf16OnGpu, LatentsAndFramesNoFartherThanDiffusers) {
+// Every stage from the fp32 input before it, rounded.
+TEST_P(Bf16OnGpu, EveryStageIsNoFartherThanDiffusers) {
   const c10::InferenceMode inference;
-  const testing::Dump dump(folder_ / "dump.safetensors");
-  const Request request = request_of(folder_);
-  const auto rounded = [](const at::Tensor& x) { return x.to(at::kCUDA, at::kBFloat16); };
-  attention::Recorder recorder;
-  const RunContext run{
-      std::make_shared<attention::Selector>(attention::make_backend(request.attention)), recorder, {}, {}};
-  CogVideoX pipeline(request);
+  const testing::Dump dump(testing::fixture("cogvideox", GetParam()) / "dump.safetensors");
+  const Request r = request();
+  const Stages stages{r.model, dump, {at::kCUDA, at::kBFloat16}};
+  OneRun run(r.attention);
+  judge("prompt_embeds", stages.text(), dump);
+  const auto block = [&](const std::string& name, const at::Tensor& value) {
+    if (name.starts_with("block.")) judge("forward." + name, value, dump);
+  };
+  judge("forward.output", stages.forward(run.context, block), dump);
+
+  CogVideoX pipeline(r);
   Conditioning conditioning;
   conditioning.guided = true;
-  conditioning.embeds = at::cat({rounded(dump["negative_prompt_embeds"]), rounded(dump["prompt_embeds"])});
-  auto state = pipeline.prepare(request, conditioning, run);
-  state->latents = rounded(dump["noise"]);
-  for (int i = 0; i < state->steps; ++i) {
-    attention::Site site;
-    site.step = i, site.steps = state->steps;
-    const attention::BackendPtr backend = run.attention->current();
-    pipeline.advance(*state, i, pipeline.predict(*state, i, Forward{*backend, recorder, site, {}}));
-    judge(fmt::format("ddim.guided.latents.{}", i), state->latents, dump);
-  }
-  EXPECT_EQ(recorder.served().at("sdpa(flash)").fused, recorder.served().at("sdpa(flash)").calls);
+  conditioning.embeds = at::cat({stages.moved("negative_prompt_embeds"), stages.moved("prompt_embeds")});
+  const auto state = pipeline.prepare(r, conditioning, run.context);
+  state->latents = stages.moved("noise");
+  const auto latents = step_through(pipeline, *state, run.context);
+  for (size_t i = 0; i < latents.size(); ++i)
+    judge(fmt::format("ddim.guided.latents.{}", i), latents[i], dump);
+  EXPECT_EQ(run.recorder.served().at("sdpa(flash)").fused, run.recorder.served().at("sdpa(flash)").calls);
 
-  Config config(folder_ / "model/vae/config.json");
-  const Weights weights(open_folder(folder_ / "model/vae", "diffusion_pytorch_model"),
-                        {at::kCUDA, at::kBFloat16});
-  const VaeDecoder vae(weights, VaeConfig(config));
-  const std::string_view ignored[] = {"encoder"};
-  weights.require_all_read(ignored);
-  judge("vae.sample", vae.decode(rounded(dump["vae.z"]), false), dump);
+  const at::Tensor video = stages.decode(false);
+  judge("vae.sample", video, dump);
+  judge("frames", pixels_of(to_picture(video[0].permute({1, 0, 2, 3}))), dump);
+  for (const auto& [stage, unused] : theirs_.items()) EXPECT_TRUE(judged_.count(stage)) << stage;
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, Bf16OnGpu,
-                         ::testing::Values("2b", "5b", "1.5", "long_even", "long_odd", "odd_config"));
+INSTANTIATE_TEST_SUITE_P(Fixtures, Bf16OnGpu, ::testing::ValuesIn(kFixtureNames));
 
 }  // namespace
 }  // namespace sagelab::cogvideox

@@ -4,6 +4,8 @@
 
 #include <map>
 
+#include "pipelines/cogvideox/pipeline.h"
+#include "pipelines/cogvideox/plan.h"
 #include "pipelines/registry.h"
 #include "tests/support/parity.h"
 
@@ -102,6 +104,64 @@ TEST_P(FullSize, HalfKeepsOneLinearOfT5Wide) {
       EXPECT_EQ(component.bytes, 2 * kTextEncoder + 2 * wo);
     }
   }
+}
+
+int64_t peak_of(const std::vector<std::pair<std::string, int64_t>>& phases, const std::string& phase = "") {
+  int64_t peak = 0;
+  for (const auto& [name, bytes] : phases)
+    if (phase.empty() || name == phase) peak = std::max(peak, bytes);
+  return peak;
+}
+
+// Each automatic choice at the last byte that still allows it, and at one byte less.
+TEST_P(FullSize, AutomaticChoicesTurnAtTheirThresholds) {
+  const Request given = family_of(folder).resolve(request());
+  const cogvideox::Folder parts(given);
+  const auto with = [&](const char* tiling, const char* offload) {
+    Request r = given;
+    r.vae_tiling = tiling, r.offload = offload;
+    return r;
+  };
+  const auto chosen = [&](Request r, int64_t available) {
+    cogvideox::resolve_automatic(r, parts, available);
+    return r.vae_tiling + ", " + r.offload;
+  };
+  const auto peak = [&](const char* tiling, const char* offload, const char* phase) {
+    return peak_of(cogvideox::peak_by_phase(parts, with(tiling, offload), 0), phase);
+  };
+  const int64_t untiled = peak("off", "encoders", "decode");  // beside nothing else
+  for (const char* offload : {"encoders", "auto"}) {
+    EXPECT_EQ(chosen(with("auto", offload), untiled).substr(0, 3), "off") << offload;
+    EXPECT_EQ(chosen(with("auto", offload), untiled - 1).substr(0, 2), "on") << offload;
+  }
+  const int64_t untiled_kept = peak("off", "none", "decode");
+  EXPECT_GT(untiled_kept, untiled);
+  EXPECT_EQ(chosen(with("auto", "none"), untiled_kept), "off, none");
+  EXPECT_EQ(chosen(with("auto", "none"), untiled_kept - 1), "on, none");
+  for (const char* tiling : {"on", "off"}) {
+    const int64_t kept = peak(tiling, "none", "");
+    EXPECT_EQ(chosen(with(tiling, "auto"), kept), std::string(tiling) + ", none");
+    EXPECT_EQ(chosen(with(tiling, "auto"), kept - 1), std::string(tiling) + ", encoders");
+  }
+  EXPECT_EQ(chosen(with("off", "none"), 0), "off, none");
+  EXPECT_EQ(chosen(with("on", "encoders"), int64_t(1) << 60), "on, encoders");
+}
+
+// Where tiles are needed whatever is freed, the text encoder stays if the tiled run has room for it.
+TEST_P(FullSize, OffloadIsDecidedForTheTilingThatRuns) {
+  Request r = request();
+  r.height = 3 * GetParam().height;
+  r.width = std::min(2 * GetParam().width, 2400);  // 1.5 has positions for 300 latents
+  r = family_of(folder).resolve(r);
+  const cogvideox::Folder parts(r);
+  r.offload = "none";
+  const int64_t tiled = peak_of(cogvideox::peak_by_phase(parts, r, 0));
+  r.vae_tiling = "off", r.offload = "encoders";
+  ASSERT_GT(peak_of(cogvideox::peak_by_phase(parts, r, 0), "decode"), tiled);
+  r.vae_tiling = r.offload = "auto";
+  cogvideox::resolve_automatic(r, parts, tiled);
+  EXPECT_EQ(r.vae_tiling, "on");
+  EXPECT_EQ(r.offload, "none");
 }
 
 INSTANTIATE_TEST_SUITE_P(CogVideoX, FullSize, ::testing::ValuesIn(kReleased), [](const auto& info) {

@@ -35,7 +35,8 @@ TEST_P(RopeTable, IsDiffusersToTheBit) {
   const at::Tensor size = dump[key + ".size"];
   const auto at = [&](int i) { return size[i].item<int64_t>(); };
   const int64_t text = 226;
-  const attention::Rope rope = rope_table(config_of(GetParam().second), text, at(0), at(1), at(2), at::kCPU);
+  const attention::Rope rope =
+      rope_table(config_of(GetParam().second), {text, at(0), at(1), at(2)}, at::kCPU);
   EXPECT_EQ(rope.cos.scalar_type(), at::kFloat);
   ASSERT_EQ(rope.cos.size(0), text + dump[key + ".cos"].size(0));
   EXPECT_TRUE(at::equal(rope.cos.slice(0, text), dump[key + ".cos"]));
@@ -63,14 +64,14 @@ TEST(RopeTables, OfThePipelineFixtures) {
     Config file(fixture("cogvideox", name) / "model" / "transformer" / "config.json");
     const auto latents = dump["noise"].sizes();
     const attention::Rope rope =
-        rope_table(TransformerConfig(file), 0, latents[1], latents[3], latents[4], at::kCPU);
+        rope_table(TransformerConfig(file), {0, latents[1], latents[3], latents[4]}, at::kCPU);
     EXPECT_TRUE(at::equal(rope.cos.repeat_interleave(2, 1), dump["rope.cos"])) << name;
     EXPECT_TRUE(at::equal(rope.sin.repeat_interleave(2, 1), dump["rope.sin"])) << name;
   }
 }
 
 TEST(RopeTables, AreEmptyForTheSinCosModel) {
-  EXPECT_TRUE(rope_table(config_of(Json::object()), 226, 13, 60, 90, at::kCPU).empty());
+  EXPECT_TRUE(rope_table(config_of(Json::object()), {226, 13, 60, 90}, at::kCPU).empty());
 }
 
 void expect_sincos(const std::string& key, const TransformerConfig& config, int64_t text,
@@ -78,7 +79,7 @@ void expect_sincos(const std::string& key, const TransformerConfig& config, int6
   const Dump dump(fixture("cogvideox_positions", "tables.safetensors"));
   const at::Tensor rows = dump[key + ".rows"];
   for (const auto& [suffix, dtype] : {std::pair{".fp32", at::kFloat}, std::pair{".fp16", at::kHalf}}) {
-    const at::Tensor table = sincos_table(config, text, size[0], size[1], size[2], {at::kCPU, dtype});
+    const at::Tensor table = sincos_table(config, {text, size[0], size[1], size[2]}, {at::kCPU, dtype});
     EXPECT_EQ(table.size(0), 1);
     EXPECT_TRUE(at::equal(table[0].index_select(0, rows), dump[key + suffix])) << key << suffix;
   }

@@ -64,7 +64,7 @@ Inputs inputs_of(const Dump& dump, const std::string& prefix, const TransformerC
                  Target target = {}) {
   const auto moved = [&](const char* name) { return dump[prefix + name].to(target.device, target.dtype); };
   Inputs in{moved("latents"), moved("text"), dump[prefix + "t"], {}};
-  in.rope = rope_table(config, in.text.size(1), in.latents.size(1), in.latents.size(3), in.latents.size(4),
+  in.rope = rope_table(config, {in.text.size(1), in.latents.size(1), in.latents.size(3), in.latents.size(4)},
                        target.device);
   return in;
 }
@@ -216,8 +216,27 @@ TEST_P(SwitchParity, BothLengths) {
   }
 }
 
+// Outputs of diffusers' model with one thing wrong about the switch (positions.py).
+TEST_P(SwitchParity, EveryMutantIsToldApart) {
+  const std::filesystem::path folder = fixture("cogvideox_positions", GetParam());
+  const Dump dump(folder / "dump.safetensors");
+  const Model model = Model::open(folder);
+  int mutants = 0;
+  for (const std::string name : {"own", "shorter"}) {
+    const at::Tensor ours = run(model, inputs_of(dump, name + ".", model.config));
+    const double allowed = sagelab::testing::tolerance(dump, name + ".output", kBound);
+    for (const auto& [key, wrong] : dump.tensors()) {
+      if (!key.starts_with(name + ".output|")) continue;
+      EXPECT_GT(relative_l2(ours, wrong), 10 * allowed) << key;
+      ++mutants;
+    }
+  }
+  EXPECT_GE(mutants, 4);
+}
+
 INSTANTIATE_TEST_SUITE_P(Switches, SwitchParity,
-                         ::testing::Values("learned", "geglu", "geglu-approximate", "swiglu", "linear-silu"),
+                         ::testing::Values("learned", "geglu", "geglu-approximate", "swiglu", "linear-silu",
+                                           "patches_of_1", "patches_of_3_frames"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -274,9 +293,9 @@ TEST(TransformerFlops, AreThoseOfTheReleasedModels) {
                                     {"sample_height", 300},
                                     {"sample_width", 300},
                                     {"use_rotary_positional_embeddings", true}});
-  EXPECT_NEAR(flops(config_2b, 226, 13, 60, 90), 120.0e12, 0.2e12);
-  EXPECT_NEAR(flops(config_5b, 226, 13, 60, 90), 332.2e12, 0.2e12);
-  EXPECT_NEAR(flops(config_15, 226, 22, 96, 170), 1479.2e12, 0.3e12);
+  EXPECT_NEAR(flops(config_2b, {226, 13, 60, 90}), 120.0e12, 0.2e12);
+  EXPECT_NEAR(flops(config_5b, {226, 13, 60, 90}), 332.2e12, 0.2e12);
+  EXPECT_NEAR(flops(config_15, {226, 22, 96, 170}), 1479.2e12, 0.3e12);
 }
 
 }  // namespace

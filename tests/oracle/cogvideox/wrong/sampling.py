@@ -199,6 +199,14 @@ def dynamic_by_step_index(pipe, spec):
     return cosine(lambda x: ((n - next(steps)) / n) ** 5)
 
 
+@mutant("ddim.dynamic.final", "long_even")
+@mutant("dpm.dynamic.final", "long_even")
+def dynamic_by_length_of_timesteps(pipe, spec):
+    """61 steps have 62 timesteps; the pipeline divides by what was asked for."""
+    n = spec["request"]["dynamic_steps"]
+    return cosine(lambda x: ((n * x + 1) / (n + 1)) ** 5)
+
+
 @mutant("ddim.dynamic.final", "2b")
 def dynamic_without_one(pipe, spec):
     return [(type(pipe), "guidance_scale", property(lambda self: self._guidance_scale - 1))]

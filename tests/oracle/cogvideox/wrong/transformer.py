@@ -153,7 +153,8 @@ def proj_out_rows(pipe, sizes, order):
 
 @family(FORWARD, "2b", "odd_config", unpatchify_channels_last=(1, 2, 0), unpatchify_transposed=(0, 2, 1))
 def unpatchify(pipe, spec, argument):
-    return proj_out_rows(pipe, (-1, 2, 2), argument)
+    p = pipe.transformer.config.patch_size
+    return proj_out_rows(pipe, (-1, p, p), argument)
 
 
 @family(FORWARD, "1.5", unpatchify_channels_last=(1, 2, 3, 0), unpatchify_time_last=(0, 2, 3, 1),

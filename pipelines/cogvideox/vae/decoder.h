@@ -34,8 +34,12 @@ class VaeDecoder {
   std::unique_ptr<const Net> net_;
 };
 
-// Largest bytes alive at once inside decode (weights left out) for latents of T frames of h x w, batch 1.
-int64_t decode_peak_bytes(const VaeConfig& config, int64_t frames, int64_t h, int64_t w, bool tiled,
-                          const Target& target);
+// Latents to decode: frames of height x width, in spatial tiles or whole.
+struct Decoding {
+  int64_t frames = 0, height = 0, width = 0;
+  bool tiled = false;
+};
+// Largest bytes alive at once inside decode (weights left out), batch 1.
+int64_t decode_peak_bytes(const VaeConfig& config, const Decoding& decoding, const Target& target);
 
 }  // namespace sagelab::cogvideox

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run will take, from headers and configs alone, and what is chosen by it.
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pipelines/core/config.h"
+#include "pipelines/registry.h"
+
+namespace sagelab::cogvideox {
+
+struct Folder;
+
+// Peaks, tokens and operations of a resolved request.
+Plan plan(const Folder& folder, const Request& request);
+// available: bytes that tensors may take in all.
+std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request,
+                                                           int64_t available);
+// Chooses vae_tiling and offload where they are "auto", in this order, so that tensors stay within
+// `available` bytes: the VAE is cut only where freeing all else would not do, the text encoder and the
+// transformer are freed only where keeping them would not fit.
+void resolve_automatic(Request& request, const Folder& folder, int64_t available);
+
+// What a component's files hold and we leave unread: the encoder of the VAE, T5's second name of its
+// embedding.
+std::span<const std::string_view> unread_prefixes(const std::string& component);
+// Throws sagelab::Error for any tensor that is missing, of another shape or nobody's: before the first is
+// loaded.
+void check_weights(const Folder& folder);
+// Bytes that the tensors we read of a component take in a dtype.
+int64_t component_bytes(const Folder& folder, const std::string& component, at::ScalarType dtype);
+// (key, shape) of every tensor that we read of a component with this config.
+std::vector<std::pair<std::string, std::vector<int64_t>>> requested_names(const std::string& component,
+                                                                          Config config);
+
+}  // namespace sagelab::cogvideox
