@@ -52,7 +52,8 @@ struct AttentionParams {
   Settings settings;
 };
 
-// A run of tokens as they come, with the norm and rotation that they get on the way. Runs of no tokens are left out.
+// A run of tokens as they come, with the norm and rotation that they get on the way. Runs of no tokens are
+// left out.
 struct Run {
   sagelab::kernel::Rows rows;
   sagelab::kernel::Rotation rotation;
