@@ -104,8 +104,15 @@ at::Tensor TimestepEmbedding::operator()(const at::Tensor& x) const {
 }
 
 at::Tensor plain_attention(const PlainAttention& a) {
-  return at::scaled_dot_product_attention(
-      a.q, a.k, a.v, a.bias.defined() ? std::optional(a.bias) : std::nullopt, 0.0, a.causal, a.scale);
+  const auto bias = a.bias.defined() ? std::optional(a.bias) : std::nullopt;
+  // On CUDA LibTorch 2.11 would take cuDNN's kernel, whose results with a bias were now and then far off
+  // (T5's, bf16, lengths that are no multiple of 8). Text encoders run once: their unfused products cost
+  // nothing that counts.
+  if (bias && a.q.is_cuda()) {
+    return std::get<0>(
+        at::_scaled_dot_product_attention_math(a.q, a.k, a.v, bias, 0.0, a.causal, {}, a.scale));
+  }
+  return at::scaled_dot_product_attention(a.q, a.k, a.v, bias, 0.0, a.causal, a.scale);
 }
 
 }  // namespace sagelab
