@@ -118,7 +118,8 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c) : config_
     const int64_t tokens = frames * (c.sample_height / p) * (c.sample_width / p);
     pos_embedding_ = patch.tensor("pos_embedding", {1, c.max_text_seq_length + tokens, d});
   }
-  time_embedding_ = TimestepEmbedding(w / "time_embedding", d, c.time_embed_dim, c.time_embed_dim, c.timestep_activation);
+  time_embedding_ =
+      TimestepEmbedding(w / "time_embedding", d, c.time_embed_dim, c.time_embed_dim, c.timestep_activation);
   blocks_.reserve(size_t(c.layers));
   for (int64_t i = 0; i < c.layers; ++i) blocks_.push_back(make_block(w / "transformer_blocks" / i, c));
   norm_final_ = LayerNorm(w / "norm_final", d, c.norm_eps, c.norm_affine);

@@ -15,7 +15,6 @@
 #include "tests/support/parity.h"
 
 namespace sagelab::cogvideox {
-
 inline constexpr const char* kFixtureNames[] = {"2b", "5b", "1.5", "long_even", "long_odd", "odd_config"};
 
 inline std::string test_name(std::string name) {
