@@ -58,6 +58,8 @@ Settings defaults_of(Arch arch, Qk qk) {
   s.qk = qk;
   s.pv = arch == Arch::Sm80 ? Pv::Fp16 : Pv::Fp8;
   s.smooth_q = qk == Qk::Int4;
+  // On Hopper the tensor cores sum at next to no cost: measured faster at every length, and no less exact.
+  s.sum = arch == Arch::Sm90 ? Sum::Matrix : Sum::Fp32;
   return s;
 }
 

@@ -78,9 +78,10 @@ struct BenchModelCommand {
 }  // namespace
 
 void add_bench(CLI::App& app, int& exit_code) {
-  auto* bench = app.add_subcommand("bench", "speed");
+  auto* bench = app.add_subcommand("bench", "speed and accuracy");
   bench->require_subcommand(1);
   add_bench_attention(*bench, exit_code);
+  add_bench_accuracy(*bench, exit_code);
   auto* command =
       bench->add_subcommand("model", "whole denoising forwards at a released size, with random weights");
   auto state = std::make_shared<BenchModelCommand>();

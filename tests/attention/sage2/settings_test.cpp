@@ -10,8 +10,11 @@ namespace sagelab::attention::sage2::test {
 namespace {
 
 TEST(Sage2Settings, WhatIsNotGivenFollows) {
-  const Settings plain;
+  Settings plain;  // the paper's
+  EXPECT_EQ(settings_of("sage2(sum=fp32)"), plain);
+  plain.sum = Sum::Matrix;
   EXPECT_EQ(settings_of("sage2"), plain);
+  EXPECT_EQ(settings_of("sage2", Arch::Sm89).sum, Sum::Fp32);
   EXPECT_EQ(settings_of("sage2", Arch::Sm80).pv, Pv::Fp16);
   EXPECT_EQ(settings_of("sage2", Arch::Sm89).arch, Arch::Sm89);
   EXPECT_EQ(settings_of("sage2(arch=sm80)").pv, Pv::Fp16);
@@ -27,13 +30,13 @@ TEST(Sage2Settings, WhatIsNotGivenFollows) {
 TEST(Sage2Settings, CanonicalSpecs) {
   const std::pair<const char*, const char*> specs[] = {
       {"sage2", "sage2"},
-      {"sage2(qk=int8,pv=fp8,mean=full,smooth_v=off,smooth_q=off,v=channel,sum=fp32)", "sage2"},
+      {"sage2(qk=int8,pv=fp8,mean=full,smooth_v=off,smooth_q=off,v=channel,sum=matrix)", "sage2"},
+      {"sage2(qk=int8,pv=fp8,mean=full,smooth_v=off,smooth_q=off,v=channel,sum=fp32)", "sage2(sum=fp32)"},
       {"sage2(arch=sm80,pv=fp16)", "sage2(arch=sm80)"},
       {"sage2(pv=fp8half)", "sage2(arch=sm89,pv=fp8half)"},
       {"sage2(qk=int4,arch=sm80)", "sage2(arch=sm80,qk=int4)"},
       {"sage2(qk=int4,smooth_q=on)", "sage2(qk=int4)"},
-      {"sage2(sum=matrix,v=tile,smooth_v=full,mean=sampled)",
-       "sage2(mean=sampled,smooth_v=full,v=tile,sum=matrix)"},
+      {"sage2(sum=matrix,v=tile,smooth_v=full,mean=sampled)", "sage2(mean=sampled,smooth_v=full,v=tile)"},
       {"sage2(qk=int4,smooth_q=off,mean=off)", "sage2(qk=int4,mean=off,smooth_q=off)"},
   };
   for (const auto& [text, canonical] : specs) {
