@@ -41,7 +41,7 @@ Truth truth_of(const Layer& layer, int64_t tiles);
 // Cosine, relative L1 and RMSE over all compared queries.
 Errors errors_of(const Layer& layer, const Choice& choice, const Truth& truth);
 
-// A table of the paper: choices side by side, with the figures it gives for them on CogVideoX.
+// A table of the paper: choices side by side, with the figures it gives for them.
 struct Figures {
   double cosine = 0, relative_l1 = 0, rmse = 0;
 };

@@ -3,8 +3,8 @@
 
 namespace sagelab::attention::study {
 
-// The paper's figures are of CogVideoX with its own weights, which the synthetic sets do not reproduce: they
-// stand beside ours for their order, not their size.
+// The paper's figures are of a video model with its own weights, which the synthetic sets do not reproduce:
+// they stand beside ours for their order, not their size.
 const std::vector<Table>& tables() {
   static const std::vector<Table> all = {
       {"smoothing",

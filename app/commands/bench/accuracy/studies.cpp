@@ -42,9 +42,8 @@ std::vector<StudyResult> study_set(const LayerSet& set, const std::vector<const 
 
 std::string study_text(const StudyResult& r) {
   std::string text = fmt::format("{}, {} layers: {}\n", r.set, r.layers, r.title);
-  text +=
-      fmt::format("{:10} {:>10} {:>8} {:>10} {:>12} {:>8} {:>10}   {}\n", "", "cosine", "rel. L1", "RMSE",
-                  "worst cosine", "rel. L1", "RMSE", "the paper, on CogVideoX: cosine, rel. L1, RMSE; worst");
+  text += fmt::format("{:10} {:>10} {:>8} {:>10} {:>12} {:>8} {:>10}   {}\n", "", "cosine", "rel. L1", "RMSE",
+                      "worst cosine", "rel. L1", "RMSE", "the paper: cosine, rel. L1, RMSE; worst");
   for (const StudyRow& row : r.rows) {
     text += fmt::format("{:10} {:9.4f}% {:8.4f} {:10.3e} {:11.4f}% {:8.4f} {:10.3e}", row.entry.name,
                         100 * row.mean.cosine, row.mean.relative_l1, row.mean.rmse, 100 * row.worst.cosine,
