@@ -41,11 +41,12 @@ Session::~Session() {
   worker_.join();
 }
 
-JobId Session::submit(Request request, Latents latents) {
+JobId Session::submit(Request request, Latents latents, attention::Capturing capture) {
   const std::lock_guard lock(mutex_);
   auto job = std::make_shared<Job>();
   job->id = ++last_id_;
   job->latents = std::move(latents);
+  job->capture = std::move(capture);
   if (job->latents.save.empty()) job->latents.save = request.latents;
   job->request = std::move(request);
   jobs_.push_back(job);
@@ -136,7 +137,8 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
   if (job.stop.stop_requested()) throw Cancelled();
   const auto& family = find_family_(job.request.model);
   const auto request = family.resolve(job.request);
-  const auto plan = family.plan(request);
+  auto plan = family.plan(request);
+  if (job.capture.sink) plan.expect_capture();
   const auto device = resolve_target(request).device;
 
   const auto spec = request.attention.empty() ? attention::default_spec(device) : request.attention;
@@ -151,7 +153,8 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
       .recorder = recorder,
       .stop = job.stop.get_token(),
       .progress = [this, id = job.id](decltype(Progress::what) what) { say(id, std::move(what)); },
-      .saved_latents = &saved_latents};
+      .saved_latents = &saved_latents,
+      .capture = &job.capture};
   say(job.id, Started{request});
   const auto notices = check_variant(family, request);
   for (const auto& notice : notices) context.notice(notice);

@@ -36,8 +36,8 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Each job ends with exactly one Finished or Failed.
-  JobId submit(Request request, Latents latents = {});
+  // Each job ends with exactly one Finished or Failed. capture: its sink is called by the worker.
+  JobId submit(Request request, Latents latents = {}, attention::Capturing capture = {});
   std::optional<Progress> poll();
   std::optional<Progress> wait(std::chrono::milliseconds timeout);
   void cancel(JobId job);
@@ -50,6 +50,7 @@ class Session {
     JobId id = 0;
     Request request;
     Latents latents;
+    attention::Capturing capture;
     std::stop_source stop;
   };
   // The loaded pipeline, and what of a request it depends on.

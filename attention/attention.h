@@ -69,6 +69,12 @@ class Backend {
   // Norm, RoPE, gather and attention over all segments, into each segment's out. The default (joint.cpp)
   // prepares q, k, v in one pass and calls run.
   virtual void run_joint(const JointCall& call, Recorder& recorder) const;
+  // For plans: bytes of tensors that a call allocates at most, its result counted where the caller gives no
+  // room for it. run: beside q, k, v and out. run_joint: beside the tensors of its one segment, whose q and k
+  // are normed and, where `rotated`, turned. Exact for what tensors hold, an estimate for what a library's
+  // kernel takes on its own. The problem is one that the backend can run.
+  virtual int64_t run_bytes(const Problem& problem) const;
+  virtual int64_t joint_bytes(const Problem& problem, bool rotated) const;
   // For benches: makes the operands of the attention kernel ready, and returns what runs it alone on them, as
   // often as it is called, on the current stream. Empty where run() has no such step before its kernel.
   virtual std::function<void()> prepared(const Call&) const { return {}; }

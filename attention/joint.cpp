@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -255,6 +256,28 @@ void scatter(const at::Tensor& out, const JointCall& call) {
     s.out.copy_(rows);
   }
   TORCH_CHECK(row == out.size(1), "attention: ", out.size(1), " rows of output for ", row, " queries");
+}
+
+// Note [Bytes of a gather]
+// In tensors of the size of q or k. In one pass on CUDA, nothing but the results. Elsewhere, in fp32: laid
+// out in rows, then normed and turned: two at a time, those of k beside q. In half precision they are widened
+// first, twice as large each, and rounded at last.
+GatherBytes gather_bytes(const Problem& p, bool rotated) {
+  const int64_t element = int64_t(c10::elementSize(p.dtype)), row = p.batch * p.head_dim * element,
+                q = row * p.q_len * p.heads, k = row * p.kv_len * p.kv_heads;
+  if (!p.device.is_cpu()) return {q + k, q + k};
+  const int64_t wide = element < 4 ? 4 / element : 1, most = 2 * wide + (wide > 1 && rotated);
+  return {std::max(most * q, q + most * k), q + k};
+}
+
+int64_t Backend::run_bytes(const Problem& p) const {
+  const int64_t rows = p.batch * p.q_len * p.heads;
+  return rows * p.head_dim * int64_t(c10::elementSize(p.dtype)) + rows * int64_t(sizeof(float));
+}
+
+int64_t Backend::joint_bytes(const Problem& p, bool rotated) const {
+  const GatherBytes gathered = gather_bytes(p, rotated);
+  return std::max(gathered.peak, gathered.kept + run_bytes(p));
 }
 
 void Backend::run_joint(const JointCall& call, Recorder& recorder) const {

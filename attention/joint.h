@@ -56,6 +56,11 @@ struct Gathered {
 Gathered gather(const JointCall& call);  // one pass on CUDA (fused.cu), ATen elsewhere
 Gathered gather_reference(
     const JointCall& call);  // ATen operations in fp32, any device: the oracle of the fused kernel
+// Bytes that gather allocates for one segment that is normed and, where `rotated`, turned.
+struct GatherBytes {
+  int64_t peak = 0, kept = 0;  // while it works; what it returns
+};
+GatherBytes gather_bytes(const Problem& problem, bool rotated);
 // Where the rows of the result go as one view [B, Sq, H, D], if the segments' outs are one; undefined
 // otherwise.
 at::Tensor destination(const JointCall& call);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# sagelab_kernels(<name> ARCHITECTURES <arch>... SOURCES <file>...): an OBJECT library of CUDA files that
-# include no Torch header. Declared before Torch is looked at, so nothing of its CUDA flags reaches them.
+# sagelab_kernels(<name> [REPORT] ARCHITECTURES <arch>... SOURCES <file>...): an OBJECT library of CUDA files that
+# include no Torch header. Declared before Torch is looked at, so nothing of its CUDA flags reaches them. REPORT: registers
+# and spills of each kernel go into the build log, and into a file beside the object for a test to read.
 if(SAGELAB_CUDA)
   set(CMAKE_CUDA_ARCHITECTURES OFF)
   enable_language(CUDA)
@@ -14,10 +15,14 @@ endif()
 set(SAGELAB_COMMON_ARCHITECTURES 80-real 86-real 89-real 90)
 
 function(sagelab_kernels name)
-  cmake_parse_arguments(K "" "" "ARCHITECTURES;SOURCES" ${ARGN})
+  cmake_parse_arguments(K "REPORT" "" "ARCHITECTURES;SOURCES" ${ARGN})
   add_library(${name} OBJECT ${K_SOURCES})
   set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${K_ARCHITECTURES}"
                                            POSITION_INDEPENDENT_CODE ON)
   target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
   target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra --expt-relaxed-constexpr>)
+  if(K_REPORT)
+    target_compile_options(${name} PRIVATE -Xptxas=-v)
+    set_target_properties(${name} PROPERTIES RULE_LAUNCH_COMPILE "sh ${CMAKE_SOURCE_DIR}/cmake/ptxas_log.sh <OBJECT>")
+  endif()
 endfunction()

@@ -91,20 +91,20 @@ Timings::StepTime one_step(Pipeline& pipeline, const Request& request, State& st
   // Pinned: a switch in the middle of a forward waits for the next one.
   const attention::BackendPtr pinned = run.attention->current();
   const bool per_call = request.attention_switch == "call";
-  const attention::Backend& backend =
-      per_call ? static_cast<const attention::Backend&>(*run.attention) : *pinned;
+  attention::BackendPtr backend = per_call ? attention::BackendPtr(run.attention) : pinned;
+  if (run.capture) backend = std::make_shared<attention::Capture>(backend, *run.capture);
   attention::Site site;
   site.step = i;
   site.steps = state.steps;
   site.branch = state.conditioning.guided ? attention::Branch::Both : attention::Branch::Cond;
 
-  const at::Tensor prediction = pipeline.predict(state, i, Forward{backend, run.recorder, site, run.stop});
+  const at::Tensor prediction = pipeline.predict(state, i, Forward{*backend, run.recorder, site, run.stop});
   run.check_cancelled();
   pipeline.advance(state, i, prediction);
   wait_for(state.latents.device());
 
   std::string name = pinned->name();
-  if (const std::string last = backend.name(); last != name) name += " -> " + last;
+  if (const std::string last = backend->name(); last != name) name += " -> " + last;
   const double seconds = seconds_since(start);
   std::shared_ptr<const Picture> preview;
   if (request.preview > 0 && (i + 1) % request.preview == 0) preview = preview_of(pipeline, state, run);

@@ -20,6 +20,14 @@ struct Plan {
   int64_t prompt_tokens = 0;     // of those, before padding
   double flops_per_forward = 0;  // multiply-add = 2; batch 1
   int forwards = 0;              // over the run, guidance counted
+  int steps = 0, layers = 0;     // as attention::Site counts them
+  // The attention calls of one step, in order.
+  struct AttentionCall {
+    int layer = 0;
+    int64_t qkv_bytes = 0;  // of q, k and v together, the whole batch
+  };
+  std::vector<AttentionCall> calls;
+  int64_t capture_bytes = 0;  // what a run whose q, k and v are captured takes more while it denoises
   std::vector<int64_t> latent_shape;
   struct Component {
     std::string name;  // "transformer"
@@ -31,6 +39,7 @@ struct Plan {
   // Of allocations on the device by phase (load included), bytes. On CPU: above the process's own baseline.
   std::vector<std::pair<std::string, int64_t>> peak_by_phase;
   int64_t peak_bytes() const;
+  void expect_capture();  // from now on the peaks are of such a run
 };
 
 // For `bench model`: a transformer with random weights and inputs at the variant's default size.

@@ -14,6 +14,7 @@
 
 #include "attention/attention.h"
 #include "attention/recorder.h"
+#include "attention/wrap/capture.h"
 #include "attention/wrap/selector.h"
 #include "pipelines/core/profile.h"
 #include "pipelines/core/weights.h"
@@ -34,6 +35,7 @@ struct RunContext {
   // that they do not count as encoding or denoising.
   std::vector<std::string>* notices = nullptr;
   double* load_seconds = nullptr;
+  const attention::Capturing* capture = nullptr;  // of the calls that serve the run; may be null
   void say(decltype(Progress::what) what) const {
     if (progress) progress(std::move(what));
   }

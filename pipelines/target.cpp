@@ -98,4 +98,9 @@ int64_t Plan::peak_bytes() const {
   return peak;
 }
 
+void Plan::expect_capture() {
+  for (auto& [phase, bytes] : peak_by_phase)
+    if (phase == "denoise") bytes += capture_bytes;
+}
+
 }  // namespace sagelab

@@ -38,11 +38,12 @@ nlohmann::json to_json(const DryRun& run) {
           {"components", components},
           {"predicted_peak_bytes", plan.peak_bytes()},
           {"predicted_peak_bytes_by_phase", phases},
+          {"capture", run.capture ? run.capture->as_json(run.capture->planned()) : nlohmann::json()},
           {"writes", run.writes}};
 }
 
 std::string table_of(const DryRun& run) {
-  const auto& [r, plan, attention, writes] = run;
+  const auto& [r, plan, attention, writes, capture] = run;
   std::string out;
   const auto row = [&](const char* name, const std::string& value) {
     out += fmt::format("{:<12}{}\n", name, value);
@@ -65,6 +66,7 @@ std::string table_of(const DryRun& run) {
   for (const auto& [phase, bytes] : plan.peak_by_phase)
     phases += fmt::format("{}{} {}", phases.empty() ? "" : ", ", phase, human_bytes(bytes));
   row("memory", fmt::format("{} at the peak ({})", human_bytes(plan.peak_bytes()), phases));
+  if (capture) row("captures", capture->as_text(capture->planned()));
   for (const auto& file : writes) row(&file == writes.data() ? "writes" : "", file);
   return out;
 }

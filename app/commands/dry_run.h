@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/commands/capture.h"
 #include "pipelines/registry.h"
 
 namespace sagelab {
@@ -15,6 +16,7 @@ struct DryRun {
   Plan plan;
   std::string attention;            // the spec that would serve
   std::vector<std::string> writes;  // files and folders, in the order they would appear
+  const CaptureFolder* capture = nullptr;
 };
 
 nlohmann::json to_json(const DryRun& run);

@@ -6,7 +6,9 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
+#include "app/commands/capture.h"
 #include "app/commands/commands.h"
 #include "app/commands/dry_run.h"
 #include "app/commands/places.h"
@@ -30,13 +32,15 @@ struct Generate {
     app.add_option("--report", report, "what happened, as JSON: seconds, memory, who served which calls");
     app.add_flag("--dry-run", dry_run, "say what a run would do and need; load and write nothing");
     app.add_flag("--json", json, "results on stdout as JSON");
+    capturing.add(app);
   }
   int run() const;
   Places places_of(const Request& resolved) const;
-  int dry(const Request& resolved, const Plan& plan) const;
-  int finish(const Places& places, Frames& frames) const;
+  int dry(const Request& resolved, const Plan& plan, const CaptureFolder* capture) const;
+  int finish(const Places& places, Frames& frames, const CaptureFolder* capture) const;
 
   RequestFlags flags;
+  CaptureFlags capturing;
   std::string report;
   bool dry_run = false, json = false;
   std::exception_ptr no_family;  // why the model's own flags are unknown
@@ -117,25 +121,26 @@ int64_t latents_bytes(const Plan& plan, const Request& resolved) {
   return bytes + kHeader;
 }
 
-int Generate::dry(const Request& resolved, const Plan& plan) const {
+int Generate::dry(const Request& resolved, const Plan& plan, const CaptureFolder* capture) const {
   if (!flags.from_latents().empty())
     throw UsageError("--dry-run tells of a run from noise, and --from-latents makes none",
                      "leave one of them out");
   auto attention = resolved.attention;
   if (attention.empty()) attention = attention::default_spec(resolve_target(resolved).device);
-  const DryRun result{resolved, plan, attention, places_of(resolved).all()};
+  const DryRun result{resolved, plan, attention, places_of(resolved).all(), capture};
   print(json ? json_text(to_json(result), 2) + "\n" : table_of(result));
   return kDone;
 }
 
 Places Generate::places_of(const Request& resolved) const {
-  Places places(resolved, {report, flags.from_latents(), flags.request_file()});
+  Places places(resolved,
+                {report, flags.from_latents(), flags.request_file(), capturing.folder.value_or("")});
   places.output.check_frames(resolved.num_frames.value_or(1));
   return places;
 }
 
 // Only what this run made, and nobody asked to keep, is removed.
-int Generate::finish(const Places& places, Frames& frames) const {
+int Generate::finish(const Places& places, Frames& frames, const CaptureFolder* capture) const {
   auto& latents = frames.report.at("latents");
   if (!write_output(places, frames)) {
     auto cancelled = failure(Cancelled().what());
@@ -143,6 +148,7 @@ int Generate::finish(const Places& places, Frames& frames) const {
     print_failure(cancelled);
     return kInterrupted;
   }
+  if (capture) frames.report["capture"] = capture->as_json(capture->written());
   frames.report["output"] = places.output.path().string();
   if (!places.latents.empty() && !places.keep_latents && latents.is_string()) {
     std::error_code ignored;
@@ -151,27 +157,38 @@ int Generate::finish(const Places& places, Frames& frames) const {
   }
   const auto text = json_text(frames.report, 2) + "\n";
   if (!report.empty()) media::write_whole(report, text);
-  print(json ? text : summary(frames, places.output) + "\n");
+  const auto captured = capture ? capture->as_text(capture->written()) + "\n" : "";
+  print(json ? text : summary(frames, places.output) + "\n" + captured);
   return kDone;
 }
 
 int Generate::run() const {
   auto request = flags.request();
   check_flag_text(report, "name of the report");
+  if (capturing.folder && !flags.from_latents().empty())
+    throw UsageError("--capture-qkv has no effect with --from-latents: nothing is denoised", "leave it out");
   if (no_family) std::rethrow_exception(no_family);
   const auto& family = family_of(request.model);
   auto resolved = family.resolve(request);
   if (request.output.empty()) resolved.output = request.output = default_output(resolved);
-  const auto plan = family.plan(resolved);
-  if (dry_run) return dry(resolved, plan);
+  auto plan = family.plan(resolved);
+  std::optional<CaptureFolder> folder;
+  if (capturing.folder) {
+    folder.emplace(capturing, resolved, plan);
+    plan.expect_capture();
+  }
+  auto* capture = folder ? &*folder : nullptr;
+  if (dry_run) return dry(resolved, plan, capture);
   const auto places = places_of(resolved);
+  if (capture) capture->make();
   places.probe(latents_bytes(plan, resolved));
 
   catch_interrupt();
   Session session;
-  const auto job = session.submit(request, {.save = places.latents, .decode = flags.from_latents()});
+  const auto job = session.submit(request, {.save = places.latents, .decode = flags.from_latents()},
+                                  capture ? capture->capturing() : attention::Capturing());
   auto end = follow(session, job, places);
-  if (auto* finished = std::get_if<Finished>(&end)) return finish(places, finished->frames);
+  if (auto* finished = std::get_if<Finished>(&end)) return finish(places, finished->frames, capture);
   const auto& failed = std::get<Failed>(end);
   print_failure(failed);
   return failed.cancelled ? kInterrupted : kFailed;

@@ -30,7 +30,10 @@ bool lies_in(const fs::path& path, const fs::path& folder) {
 }  // namespace
 
 Places::Places(const Request& request, const NamedFiles& named)
-    : output(request.output), report(named.report), keep_latents(!request.latents.empty()) {
+    : output(request.output),
+      report(named.report),
+      capture(named.capture),
+      keep_latents(!request.latents.empty()) {
   if (request.preview > 0) preview = output.preview_beside();
   if (named.from_latents.empty())
     latents = keep_latents ? request.latents : free_name(output.latents_beside()).string();
@@ -38,11 +41,9 @@ Places::Places(const Request& request, const NamedFiles& named)
 }
 
 void Places::check_apart(const NamedFiles& named) const {
-  const Place all[] = {{"--output", output.path()},
-                       {"--latents", latents},
-                       {"--report", report},
-                       {"the preview", preview},
-                       {"--from-latents", named.from_latents},
+  const Place all[] = {{"--output", output.path()}, {"--latents", latents},
+                       {"--report", report},        {"--capture-qkv", capture},
+                       {"the preview", preview},    {"--from-latents", named.from_latents},
                        {"--request", named.request}};
   for (const auto& a : all) {
     if (a.path.empty()) continue;
@@ -51,6 +52,10 @@ void Places::check_apart(const NamedFiles& named) const {
       throw UsageError(fmt::format("{} and {} are the same file: {}", a.what, b->what, b->path.string()),
                        "give each a name of its own");
     }
+    if (!capture.empty() && a.what != "--capture-qkv" && lies_in(place_of(a.path), place_of(capture)))
+      throw UsageError(fmt::format("{} lies in the folder of --capture-qkv, which holds nothing else: {}",
+                                   a.what, a.path.string()),
+                       "choose a place outside of it");
     if (output.kind() != media::Kind::Folder || &a == all || a.what == "--request") continue;
     if (lies_in(place_of(a.path), place_of(output.path())))
       throw UsageError(fmt::format("{} lies in the output folder {}, which is replaced as a whole: {}",
@@ -68,6 +73,7 @@ void Places::probe(int64_t latents_bytes) const {
 
 std::vector<std::string> Places::all() const {
   std::vector<std::string> files;
+  if (!capture.empty()) files.push_back(capture + (capture.ends_with('/') ? "" : "/"));
   if (!preview.empty()) files.push_back(preview.string());
   if (!latents.empty()) files.push_back(latents + (keep_latents ? "" : " (until the output is written)"));
   files.push_back(output.path().string() + (output.kind() == media::Kind::Folder ? "/" : ""));

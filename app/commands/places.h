@@ -12,13 +12,13 @@ namespace sagelab {
 
 // What the command line names beside the request.
 struct NamedFiles {
-  std::string report, from_latents, request;
+  std::string report, from_latents, request, capture;
 };
 
 class Places {
  public:
   // request: with its output. Throws UsageError where two of the places are one, or where one lies in the
-  // output folder, which is replaced as a whole.
+  // output folder, which is replaced as a whole, or in the folder of captures, which starts empty.
   Places(const Request& request, const NamedFiles& named);
 
   // Throws sagelab::Error where something could not be written now. latents_bytes: of the finished latents.
@@ -28,6 +28,7 @@ class Places {
 
   media::Output output;
   std::string report;
+  std::string capture;            // a folder; empty: none is asked for
   std::string latents;            // empty where they are decoded, not made
   bool keep_latents = false;      // else they go once the output is there
   std::filesystem::path preview;  // empty: none is asked for

@@ -67,6 +67,12 @@ Output Reference::run(const Call& call, Recorder& recorder) const {
   return result;
 }
 
+// k and v in fp64, and of a chunk the scores, the weights and the two between them.
+int64_t Reference::run_bytes(const Problem& p) const {
+  const int64_t heads = p.batch * p.heads, wide = int64_t(sizeof(double));
+  return Backend::run_bytes(p) + heads * wide * p.kv_len * (2 * p.head_dim + 4 * chunk_rows(p));
+}
+
 at::Tensor log_sum_exp(const Call& call) {
   const Problem p = problem_of(call);
   at::Tensor result = at::empty({p.batch, p.heads, p.q_len}, call.q.options().dtype(at::kFloat));

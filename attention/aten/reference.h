@@ -13,6 +13,7 @@ class Reference final : public Backend {
   std::string name() const override { return "reference"; }
   std::string unsupported(const Problem& problem) const override;
   Output run(const Call& call, Recorder& recorder) const override;
+  int64_t run_bytes(const Problem& problem) const override;
 };
 
 // The row-wise log of the sum of exponentials of the scaled scores, fp32 [B, H, Sq], computed in fp32.

@@ -2,9 +2,11 @@
 #include "attention/aten/sdpa.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
 
@@ -287,6 +289,27 @@ Output Sdpa::run(const Call& call, Recorder& recorder) const {
   if (!call.want_lse) result.lse.reset();
   recorder.served(call.site, name_of(kernel), call.fused);
   return result;
+}
+
+int64_t flash_tile_bytes(const Problem& p) {
+  const int64_t queries = p.q_len >= 768   ? 256
+                          : p.q_len >= 192 ? 64
+                                           : 32,
+                keys = std::min<int64_t>(512, p.kv_len);
+  const int64_t floats = (keys + 2 + p.head_dim) * int64_t(sizeof(float));
+  return at::get_num_threads() * queries * (is_half(p.dtype) ? floats + 2 * keys : floats);
+}
+
+// Math: q and k, scaled and widened to fp32, and two matrices of scores with a mask.
+int64_t Sdpa::run_bytes(const Problem& p) const {
+  const int64_t result = Backend::run_bytes(p);
+  const Kernel kernel = kernel_ == Kernel::Auto ? choose_sdpa(p) : kernel_;
+  if (kernel == Kernel::Math) {
+    const int64_t element = std::max<int64_t>(4, int64_t(c10::elementSize(p.dtype)));
+    const int64_t rows = p.head_dim * (p.q_len + p.kv_len) * (is_half(p.dtype) ? 2 : 1);
+    return result + p.batch * p.heads * (element * rows + (2 * element + 1) * p.q_len * p.kv_len);
+  }
+  return p.device.is_cpu() ? result + flash_tile_bytes(p) : result;
 }
 
 BackendPtr make_sdpa(Arguments& arguments) {

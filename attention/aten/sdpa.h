@@ -17,10 +17,15 @@ class Sdpa final : public Backend {
   std::string unsupported(const Problem& problem) const override;
   // Records the kernel that ran, "sdpa(cudnn)", also where Auto chose it.
   Output run(const Call& call, Recorder& recorder) const override;
+  int64_t run_bytes(const Problem& problem) const override;
 
  private:
   Kernel kernel_;
 };
+
+// What LibTorch's flash kernel takes on the CPU: for each thread a tile of scores, and its probabilities in
+// half precision.
+int64_t flash_tile_bytes(const Problem& problem);
 
 // The first kernel that can, in LibTorch's order: on CUDA cudnn (compute capability 9.0, 10.0 and 10.3 with
 // cuDNN above 9.15 only), flash, efficient, math; elsewhere flash, math. Auto where none can.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "attention/joint.h"
+#include "attention/sage2/quantized.h"
 #include "attention/sage2/settings.h"
 
 namespace sagelab::attention::sage2 {
@@ -23,5 +24,9 @@ bool launch_joint(const JointCall& call, const Settings& settings);
 
 // Quantizes, and returns what runs the attention kernel alone on the result.
 std::function<void()> prepare(const Call& call, const Settings& settings);
+
+// For tests and tools: what the attention kernels are given. Tokens there must be, in q and in k.
+Quantized quantize_on_cuda(const Call& call, const Settings& settings);
+Quantized quantize_on_cuda(const JointCall& call, const Settings& settings);
 
 }  // namespace sagelab::attention::sage2

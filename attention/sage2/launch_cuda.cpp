@@ -54,6 +54,8 @@ class Launch {
     const auto floats = at::TensorOptions().device(p.device).dtype(at::kFloat);
     partial_ = at::empty({partial_floats(shape)}, floats);
     params_.partial = partial_.data_ptr<float>();
+    next_ = at::empty({1}, floats.dtype(at::kInt));
+    shape.next = data_of<unsigned>(next_);
     if (want_lse) lse_ = at::empty({p.batch, p.heads, p.q_len}, floats);
     shape.lse = data_of<float>(lse_);
   }
@@ -87,6 +89,7 @@ class Launch {
     repair();
   }
   const at::Tensor& lse() const { return lse_; }
+  const Quantized& operands() const { return x_; }
 
  private:
   static cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
@@ -98,7 +101,7 @@ class Launch {
   }
 
   Quantized x_;
-  at::Tensor partial_, lse_;
+  at::Tensor partial_, next_, lse_;
   std::vector<at::Tensor> kept_;
   Floats floats_;
   PrologueParams params_;
@@ -114,6 +117,13 @@ at::Tensor writable(const Call& call) {
 void fill(Launch& launch, const Call& call, const at::Tensor& out) {
   launch.add_q(call.q, {}, {}, out);
   launch.add_kv(call.k, call.v, {}, {});
+}
+
+void fill(Launch& launch, const JointCall& call) {
+  for (const Segment& s : call.segments) {
+    if (s.q.defined()) launch.add_q(s.q, s.q_norm, s.rope, s.out);
+    launch.add_kv(s.k, s.v, s.k_norm, s.rope);
+  }
 }
 
 Output run_empty(const Call& call, const at::Tensor& out) {
@@ -162,10 +172,7 @@ bool launch_joint(const JointCall& call, const Settings& settings) {
   }
   const c10::cuda::CUDAGuard guard(p.device);
   Launch launch(p, call.scale, settings, false);
-  for (const Segment& s : call.segments) {
-    if (s.q.defined()) launch.add_q(s.q, s.q_norm, s.rope, s.out);
-    launch.add_kv(s.k, s.v, s.k_norm, s.rope);
-  }
+  fill(launch, call);
   launch.all();
   return true;
 }
@@ -182,6 +189,27 @@ std::function<void()> prepare(const Call& call, const Settings& settings) {
     const c10::cuda::CUDAGuard guard(out.device());
     launch->attention();
   };
+}
+
+Quantized quantize_on_cuda(const Call& call, const Settings& settings) {
+  const Problem p = problem_of(call);
+  TORCH_CHECK(!is_empty(p), "sage2: nothing to quantize in ", call.q.sizes(), " and ", call.k.sizes());
+  const c10::cuda::CUDAGuard guard(p.device);
+  Launch launch(p, call.scale, settings, call.want_lse);
+  fill(launch, call, writable(call));
+  launch.prologue();
+  return launch.operands();
+}
+
+Quantized quantize_on_cuda(const JointCall& call, const Settings& settings) {
+  const Problem p = problem_of(call);
+  TORCH_CHECK(!is_empty(p) && call.segments.size() <= kMaxSegments, "sage2: nothing to quantize in ",
+              call.segments.size(), " segments, at most ", kMaxSegments, ", of ", p.kv_len, " tokens");
+  const c10::cuda::CUDAGuard guard(p.device);
+  Launch launch(p, call.scale, settings, false);
+  fill(launch, call);
+  launch.prologue();
+  return launch.operands();
 }
 
 }  // namespace sagelab::attention::sage2

@@ -21,4 +21,12 @@ std::function<void()> prepare(const Call&, const Settings&) {
   TORCH_CHECK(false, launch_unsupported());
 }
 
+Quantized quantize_on_cuda(const Call&, const Settings&) {
+  TORCH_CHECK(false, launch_unsupported());
+}
+
+Quantized quantize_on_cuda(const JointCall&, const Settings&) {
+  TORCH_CHECK(false, launch_unsupported());
+}
+
 }  // namespace sagelab::attention::sage2

@@ -26,8 +26,13 @@
 
 namespace sagelab::attention::sage2 {
 
-constexpr int kQRows = 128;         // queries of a tile, and of a thread block
-constexpr int kSampleStride = 128;  // Mean::Sampled looks at one token of this many
+constexpr int kQRows = 128;        // queries of a tile, and of a thread block
+constexpr int kSampleStride = 16;  // Sampled looks at one token of this many
+// A channel of V keeps a mean of less than this share of its largest value: values round to e4m3 evenly about
+// zero, which taking away next to nothing would spoil for nothing.
+constexpr float kSmallMean = 1.f / 16;
+constexpr float kVMargin = 16;     // VScale::Sampled: how much more than the largest sampled value has room
+constexpr float kLargest = 1e38f;  // values beyond are treated as not finite: differences of smaller ones are
 
 // Keys of a tile.
 constexpr int kv_rows(Arch arch) {
@@ -41,6 +46,10 @@ constexpr int q_scales_per_tile(Arch arch) {
   return kQRows / q_group(arch) * 8;
 }
 constexpr int kKScalesPerTile = 4;
+// Whether the maxima of V are those of all tokens, and not of sampled ones.
+constexpr bool whole_maxima(const Settings& s) {
+  return s.v == VScale::Channel || (s.v == VScale::Tile && s.smooth_v == Mean::Full);
+}
 constexpr int64_t tiles(int64_t rows, int per_tile) {
   return (rows + per_tile - 1) / per_tile;
 }
@@ -51,7 +60,7 @@ constexpr int padded_head_dim(int64_t head_dim) {
 // The token that Mean::Sampled takes of a block of kSampleStride: jittered, because tokens at a fixed
 // distance can all be of one column of the picture.
 SAGELAB_HOST_DEVICE constexpr int64_t sampled_token(int64_t block, int64_t length) {
-  const int64_t token = block * kSampleStride + (uint32_t(block) * 2654435761u >> 25);
+  const int64_t token = block * kSampleStride + (uint32_t(block) * 2654435761u >> 28);
   return token < length ? token : length - 1;
 }
 

@@ -20,7 +20,7 @@ namespace sagelab::attention::sage2 {
 namespace {
 
 bool finite(float x) {
-  return std::fabs(x) <= FLT_MAX;
+  return std::fabs(x) <= kLargest;
 }
 
 // Half to even, |x| < 2^22.
@@ -60,10 +60,9 @@ struct Head {
       const float* from = data + (first + r) * stride;
       float* to = x + int64_t{r} * padded;
       for (int d = 0; d < dim; ++d) {
-        const float smoothed = mean ? from[d] - mean[d] : from[d];
-        const bool ok = finite(from[d]) && finite(smoothed);
-        to[d] = ok ? smoothed : 0.f;
-        all = all && ok;
+        const float x = finite(from[d]) ? from[d] : 0.f;
+        to[d] = mean ? x - mean[d] : x;
+        all = all && finite(from[d]);
       }
     }
     return all;
@@ -134,34 +133,84 @@ void write_integers(const Tile& tile, Qk qk, Index index, float* scales) {
   }
 }
 
-// Mean over the tokens that `mean` chooses; what is not finite counts as zero. [B, H, padded]
+// f(row) for the tokens of a head that `mean` chooses, in order; what is not finite counts as zero.
+template <class F>
+void visit(const Head& head, Mean mean, const F& f) {
+  const int64_t count = mean == Mean::Full ? head.tokens : tiles(head.tokens, kSampleStride);
+  std::vector<float> row(size_t(head.padded), 0);
+  for (int64_t n = 0; n < count; ++n) {
+    const float* from = head.data + (mean == Mean::Full ? n : sampled_token(n, head.tokens)) * head.stride;
+    for (int d = 0; d < head.dim; ++d) row[d] = finite(from[d]) ? from[d] : 0.f;
+    f(row.data());
+  }
+}
+
+// f(head, its row of to [B, H, padded]) for the heads of x [B, S, H, D], in parallel.
+template <class F>
+void for_heads(const at::Tensor& x, const at::Tensor& to, const F& f) {
+  at::parallel_for(0, x.size(1) == 0 ? 0 : x.size(0) * x.size(2), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      f(head_of(x, i / x.size(2), i % x.size(2)), to.data_ptr<float>() + i * to.size(2));
+  });
+}
+
+at::Tensor zeros_of_heads(const at::Tensor& x) {
+  return at::zeros({x.size(0), x.size(2), padded_head_dim(x.size(3))}, at::kFloat);
+}
+
+// Mean over the tokens that `mean` chooses. [B, H, padded]
 at::Tensor mean_of(const at::Tensor& x, Mean mean) {
-  const int64_t tokens = x.size(1), padded = padded_head_dim(x.size(3));
-  at::Tensor result = at::zeros({x.size(0), x.size(2), padded}, at::kFloat);
-  const int64_t count = mean == Mean::Full ? tokens : tiles(tokens, kSampleStride);
-  at::parallel_for(0, count == 0 ? 0 : x.size(0) * x.size(2), 1, [&](int64_t begin, int64_t end) {
-    std::vector<double> sum(padded);
-    for (int64_t i = begin; i < end; ++i) {
-      const Head head = head_of(x, i / x.size(2), i % x.size(2));
-      std::fill(sum.begin(), sum.end(), 0);
-      for (int64_t n = 0; n < count; ++n) {
-        const float* row = head.data + (mean == Mean::Full ? n : sampled_token(n, tokens)) * head.stride;
-        for (int d = 0; d < head.dim; ++d) sum[d] += finite(row[d]) ? row[d] : 0.f;
-      }
-      for (int d = 0; d < head.dim; ++d)
-        result.data_ptr<float>()[i * padded + d] = float(sum[d] / double(count));
-    }
+  const at::Tensor result = zeros_of_heads(x);
+  for_heads(x, result, [&](const Head& head, float* to) {
+    std::vector<double> sum(size_t(head.dim), 0);
+    int64_t count = 0;
+    visit(head, mean, [&](const float* row) {
+      for (int d = 0; d < head.dim; ++d) sum[d] += row[d];
+      ++count;
+    });
+    for (int d = 0; d < head.dim; ++d) to[d] = float(sum[d] / double(count));
   });
   return result;
 }
 
-at::Tensor mean_or(const at::Tensor& given, const at::Tensor& x, Mean mean) {
-  if (mean == Mean::Off) return {};
-  if (!given.defined()) return mean_of(x, mean);
+at::Tensor padded_mean(const at::Tensor& given, const at::Tensor& x) {
   TORCH_CHECK(given.sizes() == at::IntArrayRef({x.size(0), x.size(2), x.size(3)}) &&
                   given.scalar_type() == at::kFloat,
               "sage2: a mean ", given.sizes(), " does not fit ", x.sizes());
   return at::constant_pad_nd(given, {0, padded_head_dim(x.size(3)) - x.size(3)}).contiguous();
+}
+
+at::Tensor k_mean_of(const at::Tensor& given, const at::Tensor& k, const Settings& s) {
+  if (s.smooth_k == Mean::Off) return {};
+  return given.defined() ? padded_mean(given, k) : mean_of(k, s.smooth_k);
+}
+
+// Largest and smallest value of each channel over the tokens that the settings choose. [B, H, padded]
+std::pair<at::Tensor, at::Tensor> v_range_of(const at::Tensor& v, Mean tokens) {
+  const at::Tensor most = zeros_of_heads(v).fill_(-FLT_MAX), least = zeros_of_heads(v).fill_(FLT_MAX);
+  const auto into = [&](const at::Tensor& to, auto choose) {
+    for_heads(v, to, [&](const Head& head, float* x) {
+      visit(head, tokens, [&](const float* row) {
+        for (int d = 0; d < head.padded; ++d) x[d] = choose(x[d], row[d]);
+      });
+    });
+  };
+  into(most, [](float a, float b) { return std::max(a, b); });
+  into(least, [](float a, float b) { return std::min(a, b); });
+  return {most, least};
+}
+
+Mean range_tokens(const Settings& s) {
+  return whole_maxima(s) ? Mean::Full : Mean::Sampled;
+}
+
+at::Tensor v_mean_of(const at::Tensor& given, const at::Tensor& v, const Settings& s) {
+  if (s.smooth_v == Mean::Off) return {};
+  if (given.defined()) return padded_mean(given, v);
+  const at::Tensor mean = mean_of(v, s.smooth_v);
+  if (v.size(1) == 0) return mean;
+  const auto [most, least] = v_range_of(v, range_tokens(s));
+  return mean.masked_fill_(mean.abs() < at::maximum(most, least.neg()) * kSmallMean, 0);
 }
 
 // Takes the mean of its real rows away from x [rows, dim].
@@ -222,9 +271,8 @@ void write_v(const Tile& tile, Pv pv, const Step* steps) {
   }
 }
 
-// Largest |x| of each channel over the tiles of one scale: every tile's own, or all of a head.
-at::Tensor v_maxima(const at::Tensor& v, const Quantized& x, const Settings& s) {
-  const int rows = kv_rows(s.arch);
+// Largest |x| of each channel of each tile, smoothed. [B, H, tiles, padded]
+at::Tensor tile_maxima(const at::Tensor& v, const Quantized& x, int rows) {
   const int64_t dim = padded_head_dim(v.size(3));
   const at::Tensor amax = at::zeros({x.v.size(0), x.v.size(1), x.v.size(2), dim}, at::kFloat);
   for_tiles(x.v, [&](int64_t b, int64_t h, int64_t t) {
@@ -236,12 +284,46 @@ at::Tensor v_maxima(const at::Tensor& v, const Quantized& x, const Settings& s) 
       for (int64_t c = 0; c < dim; ++c) most[c] = std::max(most[c], std::fabs(tile[r * dim + c]));
     }
   });
-  return s.v == VScale::Tile || amax.size(2) == 0 ? amax : amax.amax(2, true);
+  return amax;
+}
+
+// Of |v - mean| of each channel, from its range. [B, H, 1, padded]
+at::Tensor head_maxima(const at::Tensor& v, const Quantized& x, Mean tokens) {
+  const auto [most, least] = v_range_of(v, tokens);
+  const at::Tensor mean = x.v_mean.defined() ? x.v_mean : at::zeros_like(most);
+  return at::maximum((most - mean).abs(), (least - mean).abs()).unsqueeze(2);
+}
+
+// Whether a value of the head may lie beyond the range that the scales of amax leave.
+bool exceeds(const float* largest, const float* mean, const float* amax, int64_t dim, Pv pv) {
+  for (int64_t c = 0; c < dim; ++c) {
+    const float reach = largest[c] + (mean ? std::fabs(mean[c]) : 0.f),
+                inverse = v_step_of(amax[c], pv).inverse;
+    if (inverse == 0 ? reach >= 1e-35f : reach * inverse > 448.f) return true;
+  }
+  return false;
+}
+
+// With room above, and of all tokens in heads that need more.
+at::Tensor sampled_maxima(const at::Tensor& v, const Quantized& x, Pv pv) {
+  const at::Tensor amax = (head_maxima(v, x, Mean::Sampled) * kVMargin).clamp_max_(kLargest),
+                   all = head_maxima(v, x, Mean::Full);
+  const auto [most, least] = v_range_of(v, Mean::Full);
+  const at::Tensor largest = at::maximum(most, least.neg());
+  const int64_t dim = amax.size(3);
+  for (int64_t i = 0; i < amax.size(0) * amax.size(1); ++i) {
+    const auto row = [&](const at::Tensor& t) { return t.data_ptr<float>() + i * dim; };
+    if (exceeds(row(largest), x.v_mean.defined() ? row(x.v_mean) : nullptr, row(amax), dim, pv))
+      std::copy_n(row(all), dim, row(amax));
+  }
+  return amax;
 }
 
 void quantize_v(const at::Tensor& v, const Settings& s, Quantized& x) {
   const int rows = kv_rows(s.arch), dim = padded_head_dim(v.size(3));
-  const at::Tensor amax = v_maxima(v, x, s);
+  at::Tensor amax = tile_maxima(v, x, rows);
+  if (s.v != VScale::Tile && v.size(1) > 0)
+    amax = s.v == VScale::Sampled ? sampled_maxima(v, x, s.pv) : head_maxima(v, x, Mean::Full);
   const auto scales_of = [&](const at::Tensor& all, int64_t b, int64_t h, int64_t t) {
     return tile_of<float>(all, b, h, s.v == VScale::Tile ? t : 0);
   };
@@ -290,8 +372,8 @@ Quantized quantize(const Call& call, const Settings& s, const Means* means) {
               "sage2: quantize takes fp32 on the CPU up to head dimension 128, not ", p.dtype, " ",
               call.q.sizes(), " on ", p.device);
   Quantized x = allocate(p, s, call.want_lse);
-  x.k_mean = mean_or(means ? means->k : at::Tensor(), call.k, s.smooth_k);
-  x.v_mean = mean_or(means ? means->v : at::Tensor(), call.v, s.smooth_v);
+  x.k_mean = k_mean_of(means ? means->k : at::Tensor(), call.k, s);
+  x.v_mean = v_mean_of(means ? means->v : at::Tensor(), call.v, s);
   x.v_scale.fill_(s.pv == Pv::Fp16 ? 1 : 0);
   x.kv_odd.zero_();
   const int64_t dim = padded_head_dim(p.head_dim), keys = x.k.size(2) * x.k.size(3);
@@ -301,7 +383,8 @@ Quantized quantize(const Call& call, const Settings& s, const Means* means) {
   quantize_k(call.k, s, x, smoothed);
   quantize_v(call.v, s, x);
   if (s.smooth_q) {
-    const at::Tensor by_group = x.q_mean.reshape({p.batch, p.kv_heads, -1, dim});
+    const at::Tensor by_group =
+        x.q_mean.reshape({p.batch, p.kv_heads, p.heads / p.kv_heads * x.q_mean.size(2), dim});
     x.delta = at::matmul(by_group, smoothed.transpose(2, 3)).reshape(x.delta.sizes());
   }
   if (x.q_shift.defined()) {

@@ -32,7 +32,9 @@ struct Means {
 //   int8: r = 127, int4: r = 7, e4m3: r = 448 (2.25 with Fp8Half); inverse = r / amax, value = round(x *
 //   inverse), scale = amax / r; where amax < 1e-35, inverse and scale are 0 fp16: scale = 1, or the power of
 //   two that brings amax to at most 32768; value = fp16(x / scale)
-// A value that is not finite becomes 0 and marks its tile odd.
+// With VScale::Sampled amax is that of sampled tokens times kVMargin; in heads where a value may reach
+// beyond, that of all tokens. A value that is not finite, or beyond kLargest, counts as 0 and marks its tile
+// odd.
 Quantized quantize(const Call& call, const Settings& settings, const Means* means = nullptr);
 
 }  // namespace sagelab::attention::sage2

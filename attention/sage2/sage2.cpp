@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <initializer_list>
 #include <vector>
 
 #include "attention/dtype.h"
@@ -68,6 +70,35 @@ Output emulate(const Call& call, const Settings& settings) {
   return result;
 }
 
+int64_t bytes_of(std::initializer_list<at::Tensor> tensors) {
+  int64_t bytes = 0;
+  for (const at::Tensor& x : tensors) bytes += x.defined() ? int64_t(x.nbytes()) : 0;
+  return bytes;
+}
+
+// Counted on tensors without memory.
+sage2::Quantized operands(Problem p, const Settings& settings) {
+  p.device = at::kMeta;
+  return sage2::allocate(p, settings, false);
+}
+// The prologue's scratch, below a fortieth of them, aside.
+int64_t operand_bytes(const sage2::Quantized& x) {
+  return bytes_of({x.q, x.k, x.v, x.q_scale, x.k_scale, x.v_scale, x.k_mean, x.v_mean, x.q_mean, x.delta,
+                   x.q_shift, x.q_odd, x.kv_odd});
+}
+
+// Of quantize(), beside the operands: smoothed K and a second delta, or the largest values of V. Of attend():
+// the operands as fp32 in whole tiles, and the result.
+int64_t emulation_bytes(const Problem& p, const Settings& settings) {
+  const sage2::Quantized x = operands(p, settings);
+  const int64_t wide = p.batch * int64_t(sizeof(float)), padded = wide * x.v.size(3),
+                q_rows = p.heads * x.q.size(2) * x.q.size(3), k_rows = p.kv_heads * x.k.size(2) * x.k.size(3);
+  const int64_t quantizing =
+      settings.smooth_q ? padded * k_rows + bytes_of({x.delta}) : padded * p.kv_heads * x.k.size(2);
+  const int64_t attending = wide * p.head_dim * (q_rows + 2 * k_rows + p.q_len * p.heads);
+  return operand_bytes(x) + std::max(quantizing, attending);
+}
+
 // The kernels quantize what norm and RoPE give, with no rounding to the call's type between.
 std::vector<Segment> in_fp32(const JointCall& call) {
   std::vector<Segment> wide(call.segments.begin(), call.segments.end());
@@ -129,6 +160,25 @@ void Sage2::run_joint(const JointCall& call, Recorder& recorder) const {
     return;
   }
   recorder.served(call.site, name_, true);
+}
+
+int64_t Sage2::run_bytes(const Problem& p) const {
+  const Settings& chosen = settings(p.device);
+  const int64_t q = p.batch * p.q_len * p.heads * p.head_dim,
+                k = p.batch * p.kv_len * p.kv_heads * p.head_dim,
+                out = q * int64_t(c10::elementSize(p.dtype));
+  if (!p.device.is_cpu()) return operand_bytes(operands(p, chosen)) + out;
+  const int64_t emulated = emulation_bytes(p, chosen);
+  return p.dtype == at::kFloat ? emulated : emulated + (q + 2 * k) * int64_t(sizeof(float)) + out;
+}
+
+int64_t Sage2::joint_bytes(const Problem& p, bool rotated) const {
+  if (!p.device.is_cpu()) return operand_bytes(operands(p, settings(p.device)));
+  if (p.dtype == at::kFloat) return Backend::joint_bytes(p, rotated);
+  Problem wide = p;  // of q, k and v; and a result that is copied
+  wide.dtype = at::kFloat;
+  const int64_t rows = 2 * (p.q_len * p.heads + p.kv_len * p.kv_heads);
+  return Backend::joint_bytes(wide, rotated) + p.batch * rows * p.head_dim * int64_t(sizeof(float));
 }
 
 std::function<void()> Sage2::prepared(const Call& call) const {

@@ -21,6 +21,8 @@ class Sage2 final : public Backend {
   std::string unsupported(const Problem& problem) const override;
   Output run(const Call& call, Recorder& recorder) const override;
   void run_joint(const JointCall& call, Recorder& recorder) const override;
+  int64_t run_bytes(const Problem& problem) const override;
+  int64_t joint_bytes(const Problem& problem, bool rotated) const override;
   std::function<void()> prepared(const Call& call) const override;
   // What runs on this device: where the spec names no arch, the device's own; the CPU takes Hopper's.
   const sage2::Settings& settings(const at::Device& device) const;

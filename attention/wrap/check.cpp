@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <set>
@@ -141,6 +142,44 @@ void Check::run_joint(const JointCall& call, Recorder& recorder) const {
   b_->run_joint(again, apart);
   record(whole_output(call), whole_output(again),
          {call.site, recorder.last_served(), apart.last_served(), {}}, recorder);
+}
+
+namespace {
+
+int64_t output_bytes(const Problem& p) {
+  return p.batch * p.q_len * p.heads * p.head_dim * int64_t(c10::elementSize(p.dtype));
+}
+// Of error_figures, whose products live until they are all there: six, the difference, and one in fp64; half
+// precisions are widened.
+int64_t figures_bytes(const Problem& p) {
+  const int64_t element = int64_t(c10::elementSize(p.dtype));
+  return element >= 4 ? 9 * output_bytes(p) : 11 * output_bytes(p) * 4 / element;
+}
+
+}  // namespace
+
+Problem Check::compared(const Problem& problem) const {
+  Problem sample = problem;
+  if (rows_ != kAllRows && !problem.causal) sample.q_len = std::min(problem.q_len, rows_);
+  return sample;
+}
+
+int64_t Check::run_bytes(const Problem& p) const {
+  const Problem sample = compared(p);
+  const int64_t chosen = 2 * output_bytes(sample);  // of q and of what was served
+  const int64_t compared = output_bytes(p) + chosen + b_->run_bytes(sample) + figures_bytes(sample);
+  return std::max(inner()->run_bytes(p), compared);
+}
+
+int64_t Check::joint_bytes(const Problem& p, bool rotated) const {
+  const Problem sample = compared(p);
+  const GatherBytes gathered = gather_bytes(p, rotated);
+  int64_t beside = output_bytes(p) + std::max(b_->joint_bytes(p, rotated), figures_bytes(p));
+  if (sample.q_len < p.q_len) {
+    const int64_t kept = gathered.kept + 2 * output_bytes(sample);
+    beside = std::max(gathered.peak, kept + b_->run_bytes(sample) + figures_bytes(sample));
+  }
+  return std::max(inner()->joint_bytes(p, rotated), beside);
 }
 
 BackendPtr make_check(Arguments& arguments) {

@@ -23,9 +23,13 @@ class Check final : public Wrapper {
   std::string unsupported(const Problem& problem) const override;
   Output run(const Call& call, Recorder& recorder) const override;
   void run_joint(const JointCall& call, Recorder& recorder) const override;
+  int64_t run_bytes(const Problem& problem) const override;
+  int64_t joint_bytes(const Problem& problem, bool rotated) const override;
 
  private:
   void compare(const at::Tensor& served, const Call& call, Recorder& recorder) const;
+  // What b runs of a problem.
+  Problem compared(const Problem& problem) const;
   // The rows to compare, int64 on q's device; undefined where every row is.
   at::Tensor rows_of(const Problem& problem, const Site& site) const;
   BackendPtr b_;

@@ -25,17 +25,19 @@ std::string Prefer::unsupported(const Problem& problem) const {
   return reasons;
 }
 
+const Backend& Prefer::serving(const Problem& problem) const {
+  for (const BackendPtr& c : choices_)
+    if (c->unsupported(problem).empty()) return *c;
+  return *choices_.front();
+}
+
 const Backend& Prefer::choose(const Problem& problem, const Site& site, Recorder& recorder) const {
-  const BackendPtr& first = choices_.front();
-  const std::string reason = first->unsupported(problem);
-  if (reason.empty()) return *first;
-  for (size_t i = 1; i < choices_.size(); ++i) {
-    if (!choices_[i]->unsupported(problem).empty()) continue;
-    recorder.fell_back({site, first->name(), choices_[i]->name(), reason});
-    return *choices_[i];
-  }
-  require_supported(*this, problem);
-  return *first;
+  const Backend &first = *choices_.front(), &chosen = serving(problem);
+  const std::string reason = first.unsupported(problem);
+  if (reason.empty()) return first;
+  if (&chosen == &first) require_supported(*this, problem);
+  recorder.fell_back({site, first.name(), chosen.name(), reason});
+  return chosen;
 }
 
 Output Prefer::run(const Call& call, Recorder& recorder) const {
@@ -46,6 +48,14 @@ Output Prefer::run(const Call& call, Recorder& recorder) const {
 void Prefer::run_joint(const JointCall& call, Recorder& recorder) const {
   check_joint(call);
   choose(problem_of(call), call.site, recorder).run_joint(call, recorder);
+}
+
+int64_t Prefer::run_bytes(const Problem& problem) const {
+  return serving(problem).run_bytes(problem);
+}
+
+int64_t Prefer::joint_bytes(const Problem& problem, bool rotated) const {
+  return serving(problem).joint_bytes(problem, rotated);
 }
 
 std::function<void()> Prefer::prepared(const Call& call) const {

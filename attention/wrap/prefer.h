@@ -19,9 +19,13 @@ class Prefer final : public Wrapper {
   std::string unsupported(const Problem& problem) const override;
   Output run(const Call& call, Recorder& recorder) const override;
   void run_joint(const JointCall& call, Recorder& recorder) const override;
+  int64_t run_bytes(const Problem& problem) const override;
+  int64_t joint_bytes(const Problem& problem, bool rotated) const override;
   std::function<void()> prepared(const Call& call) const override;
 
  private:
+  // The first that can run the problem; the first of all where none can.
+  const Backend& serving(const Problem& problem) const;
   const Backend& choose(const Problem& problem, const Site& site, Recorder& recorder) const;
   std::vector<BackendPtr> choices_;
 };

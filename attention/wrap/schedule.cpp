@@ -4,8 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <optional>
 
 #include "attention/recorder.h"
 #include "attention/registry.h"
@@ -14,48 +12,6 @@
 namespace sagelab::attention {
 
 namespace {
-
-std::string text_of(int bound) {
-  return bound == Schedule::kLast ? "last" : std::to_string(bound);
-}
-
-std::string text_of(const std::vector<Schedule::Range>& ranges) {
-  std::string text;
-  for (const Schedule::Range& r : ranges) {
-    if (!text.empty()) text += "+";
-    text += r.first == r.last ? text_of(r.first) : text_of(r.first) + "-" + text_of(r.last);
-  }
-  return text;
-}
-
-std::optional<int> bound_from(std::string_view word) {
-  if (word == "last") return Schedule::kLast;
-  int value = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-  const bool whole = error == std::errc() && end == word.data() + word.size();
-  return whole && value >= 0 && value < Schedule::kLast ? std::optional(value) : std::nullopt;
-}
-
-// "0+3-5+last"; nothing where it is malformed.
-std::vector<Schedule::Range> ranges_from(std::string_view text) {
-  std::vector<Schedule::Range> ranges;
-  while (true) {
-    const size_t plus = text.find('+');
-    const std::string_view part = text.substr(0, plus);
-    const size_t dash = part.find('-');
-    const auto first = bound_from(part.substr(0, dash));
-    const auto last = dash == std::string_view::npos ? first : bound_from(part.substr(dash + 1));
-    if (!first || !last || *last < *first) return {};
-    ranges.push_back({*first, *last});
-    if (plus == std::string_view::npos) return ranges;
-    text.remove_prefix(plus + 1);
-  }
-}
-
-bool holds(const Schedule::Range& r, int index, int count) {
-  const auto resolved = [count](int bound) { return bound == Schedule::kLast ? count - 1 : bound; };
-  return resolved(r.first) <= index && index <= resolved(r.last);
-}
 
 Schedule::Rule rule_from(const Argument& a, Arguments& arguments) {
   Schedule::Rule rule;
@@ -102,8 +58,7 @@ const Backend& Schedule::at(const Site& site) const {
   for (const Rule& r : rules_) {
     const bool steps = r.axis == Axis::Steps;
     const int index = steps ? site.step : site.layer, count = steps ? site.steps : site.layers;
-    const auto matches = [&](const Range& range) { return holds(range, index, count); };
-    if (std::any_of(r.ranges.begin(), r.ranges.end(), matches)) return *r.backend;
+    if (holds(r.ranges, index, count)) return *r.backend;
   }
   return *inner();
 }
@@ -114,6 +69,18 @@ Output Schedule::run(const Call& call, Recorder& recorder) const {
 
 void Schedule::run_joint(const JointCall& call, Recorder& recorder) const {
   at(call.site).run_joint(call, recorder);
+}
+
+int64_t Schedule::run_bytes(const Problem& problem) const {
+  int64_t most = inner()->run_bytes(problem);
+  for (const Rule& r : rules_) most = std::max(most, r.backend->run_bytes(problem));
+  return most;
+}
+
+int64_t Schedule::joint_bytes(const Problem& problem, bool rotated) const {
+  int64_t most = inner()->joint_bytes(problem, rotated);
+  for (const Rule& r : rules_) most = std::max(most, r.backend->joint_bytes(problem, rotated));
+  return most;
 }
 
 std::function<void()> Schedule::prepared(const Call& call) const {

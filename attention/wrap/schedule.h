@@ -4,9 +4,9 @@
 // must be there.
 #pragma once
 
-#include <limits>
 #include <vector>
 
+#include "attention/wrap/ranges.h"
 #include "attention/wrap/wrapper.h"
 
 namespace sagelab::attention {
@@ -16,13 +16,9 @@ class Arguments;
 class Schedule final : public Wrapper {
  public:
   enum class Axis { Steps, Layers };
-  static constexpr int kLast = std::numeric_limits<int>::max();
-  struct Range {
-    int first = 0, last = 0;  // both within; kLast: the last one
-  };
   struct Rule {
     Axis axis = Axis::Steps;
-    std::vector<Range> ranges;
+    Ranges ranges;
     BackendPtr backend;
   };
   Schedule(std::vector<Rule> rules, BackendPtr otherwise);
@@ -31,6 +27,8 @@ class Schedule final : public Wrapper {
   std::string unsupported(const Problem& problem) const override;
   Output run(const Call& call, Recorder& recorder) const override;
   void run_joint(const JointCall& call, Recorder& recorder) const override;
+  int64_t run_bytes(const Problem& problem) const override;
+  int64_t joint_bytes(const Problem& problem, bool rotated) const override;
   std::function<void()> prepared(const Call& call) const override;
   const Backend& at(const Site& site) const;
 

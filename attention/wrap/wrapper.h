@@ -14,6 +14,10 @@ class Wrapper : public Backend {
   void run_joint(const JointCall& call, Recorder& recorder) const override {
     inner()->run_joint(call, recorder);
   }
+  int64_t run_bytes(const Problem& problem) const override { return inner()->run_bytes(problem); }
+  int64_t joint_bytes(const Problem& problem, bool rotated) const override {
+    return inner()->joint_bytes(problem, rotated);
+  }
   std::function<void()> prepared(const Call& call) const override { return inner()->prepared(call); }
 
  protected:

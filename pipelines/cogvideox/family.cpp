@@ -77,20 +77,6 @@ void check_numbers(const Request& r) {
   if (r.preview < 0) throw Error(fmt::format("preview is {}, not a number of steps", r.preview));
 }
 
-// Known before anything is loaded: the one attention problem that every block of a run has.
-void check_attention(const Request& r, const Folder& folder, const Target& target) {
-  const TransformerConfig& c = folder.transformer;
-  const Geometry g(folder, r);
-  attention::Problem problem;
-  problem.batch = is_guided(r) ? 2 : 1;
-  problem.heads = problem.kv_heads = c.heads;
-  problem.q_len = problem.kv_len = g.text_tokens + g.video_tokens;
-  problem.head_dim = c.head_dim;
-  problem.dtype = target.dtype;
-  problem.device = target.device;
-  attention::require_supported(*attention::make_backend(r.attention), problem);
-}
-
 Request resolve(const Request& request) {
   Request r = request;
   check_utf8(r.prompt, "prompt");
@@ -108,7 +94,8 @@ Request resolve(const Request& request) {
   r.device = device_name(target.device);
   r.dtype = dtype_name(target.dtype);
   if (r.attention.empty()) r.attention = attention::default_spec(target.device);
-  check_attention(r, folder, target);
+  // Known before anything is loaded.
+  attention::require_supported(*attention::make_backend(r.attention), attention_problem(folder, r, target));
   resolve_automatic(r, folder, memory_for_tensors(target.device));
   return r;
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipelines/cogvideox/plan.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 
+#include "attention/aten/sdpa.h"
 #include "attention/error.h"
+#include "attention/joint.h"
+#include "attention/registry.h"
 #include "pipelines/cogvideox/pipeline.h"
 #include "pipelines/footprint.h"
 
@@ -56,21 +58,6 @@ Config config_of(const Folder& folder, const std::string& component) {
   return Config(folder.root / component / "config.json");
 }
 
-// Note [Peak of a forward]
-// Counted in tensors of X = batch * (text + video) * D elements, in the order of transformer.cpp. The largest
-// moment is the joint call: the residual x, the normed input y, q, k and v as one, and what the gather makes
-// of them:
-// - in one pass on CUDA, and elsewhere in fp32: q and k, then attention's output      5 + 2 + 1
-// - elsewhere in half precision: q done, k in fp32, widened and normed, or normed,
-//   rotated and rounded                                                              5 + 1 + 4, with RoPE 5 +
-//   1 + 5
-// A gated feed-forward needs 13: x, y, the doubled hidden rows, the product.
-double forward_tensors(const TransformerConfig& c, const Target& target) {
-  const bool widened = target.device.is_cpu() && target.dtype != at::kFloat;
-  const double joint = widened ? (c.rotary ? 11 : 10) : 8;
-  return std::max(joint, c.gated_ff ? 13.0 : 6.0);
-}
-
 struct Sizes {
   int64_t batch, element, rows;
   int64_t latents, embeds, rope;  // bytes
@@ -88,19 +75,31 @@ Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, 
   return s;
 }
 
-// LibTorch's flash on CPU: a tile of scores per thread, in fp32.
-int64_t score_tile(int64_t rows, int64_t head_dim, const Target& target) {
+// T5's attention is LibTorch's own.
+int64_t text_tile(const T5Config& c, int64_t rows, const Target& target) {
   if (!target.device.is_cpu()) return 0;
-  const int64_t queries = rows >= 768 ? 256 : rows >= 192 ? 64 : 32, keys = std::min<int64_t>(512, rows);
-  return at::get_num_threads() * queries * (keys + 2 + head_dim) * 4;
+  return attention::flash_tile_bytes({1, c.num_heads, c.num_heads, rows, rows, c.d_kv, target.dtype});
 }
 
-int64_t forward_bytes(const Folder& folder, const Sizes& s, const Target& target) {
+// Note [Peak of a forward]
+// In the order of transformer.cpp, in tensors of X = batch * (text + video) * D elements. The largest moment
+// is the joint call: the residual x, the normed input y, q, k and v as one, and what the backend makes of
+// them (its result goes to y); or a gated feed-forward: x, y, the doubled hidden rows, the product.
+int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
   const TransformerConfig& c = folder.transformer;
-  const double x = double(s.batch * s.rows * c.dim() * s.element);
-  const double lse = double(s.batch * s.rows * c.heads * 4);
-  return int64_t(forward_tensors(c, target) * x + lse) + score_tile(s.rows, c.head_dim, target) +
-         2 * s.latents;
+  const int64_t x = s.batch * s.rows * c.dim() * s.element;
+  const attention::Problem problem = attention_problem(folder, request, target);
+  const int64_t joint = 5 * x + attention::make_backend(request.attention)->joint_bytes(problem, c.rotary);
+  return std::max(joint, (c.gated_ff ? 13 : 6) * x) + 2 * s.latents;
+}
+
+// What a captured call adds to it: before it is served, q and k are gathered, and v is laid out for its file.
+int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
+  const int64_t x = s.batch * s.rows * folder.transformer.dim() * s.element;
+  const attention::GatherBytes gathered =
+      attention::gather_bytes(attention_problem(folder, request, target), folder.transformer.rotary);
+  const int64_t captured = 5 * x + std::max(gathered.peak, gathered.kept + x) + 2 * s.latents;
+  return std::max<int64_t>(0, captured - forward_bytes(folder, s, request, target));
 }
 
 // Note [Peak of an encoding]
@@ -114,7 +113,7 @@ int64_t encode_bytes(const Folder& folder, const Geometry& g, const Sizes& s, co
   const int64_t attention = rows * (5 * c.num_heads * c.d_kv + 4 * c.d_model) * s.element;
   const int64_t hidden = c.activation == Activation::GeluNew ? 10 : c.gated ? 3 : 2;
   const int64_t ff = rows * (hidden * c.d_ff + 4 * c.d_model) * s.element;
-  const int64_t block = std::max(attention + score_tile(rows, c.d_kv, target), ff);
+  const int64_t block = std::max(attention + text_tile(c, rows, target), ff);
   return std::max({62 * pairs, 8 * pairs + 2 * bias, bias + block});
 }
 
@@ -138,6 +137,19 @@ int64_t component_bytes(const Folder& folder, const std::string& component, at::
   return bytes;
 }
 
+attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target) {
+  const TransformerConfig& c = folder.transformer;
+  const Geometry g(folder, request);
+  attention::Problem problem;
+  problem.batch = is_guided(request) ? 2 : 1;
+  problem.heads = problem.kv_heads = c.heads;
+  problem.q_len = problem.kv_len = g.text_tokens + g.video_tokens;
+  problem.head_dim = c.head_dim;
+  problem.dtype = target.dtype;
+  problem.device = target.device;
+  return problem;
+}
+
 std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request,
                                                            int64_t available) {
   const Geometry g(folder, request);
@@ -149,7 +161,7 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   const int64_t kept = request.offload == "none" ? t5 : 0;
   const int64_t encode = t5 + s.embeds + encode_bytes(folder, g, s, target);
   const int64_t denoise =
-      kept + transformer + s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, target);
+      kept + transformer + s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, request, target);
   const int64_t decode = vae + s.embeds + 2 * s.latents +
                          decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
   // The transformer stays for the next run unless the decoding needs its room.
@@ -218,7 +230,13 @@ Plan plan(const Folder& folder, const Request& request) {
   plan.prompt_tokens = tokens_of(folder, *tokenizer, request.prompt, g.text_tokens).length;
   if (is_guided(request)) tokens_of(folder, *tokenizer, request.negative_prompt, g.text_tokens);
   plan.flops_per_forward = flops(folder.transformer, g.extent());
-  plan.forwards = int(sampler_of(folder, request)->timesteps().size()) * (is_guided(request) ? 2 : 1);
+  plan.steps = int(sampler_of(folder, request)->timesteps().size());
+  plan.forwards = plan.steps * (is_guided(request) ? 2 : 1);
+  plan.layers = int(folder.transformer.layers);
+  const Sizes sizes = sizes_of(folder, g, request, target);
+  const int64_t qkv_bytes = 3 * sizes.batch * sizes.rows * folder.transformer.dim() * sizes.element;
+  for (int layer = 0; layer < plan.layers; ++layer) plan.calls.push_back({layer, qkv_bytes});
+  plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.frames, folder.transformer.in_channels, g.height, g.width};
   for (const char* name : {"text_encoder", "transformer", "vae"})
     plan.components.push_back(component_of(folder, name, target.dtype));

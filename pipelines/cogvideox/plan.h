@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "attention/attention.h"
 #include "pipelines/core/config.h"
 #include "pipelines/registry.h"
 
@@ -23,6 +24,8 @@ Plan plan(const Folder& folder, const Request& request);
 // available: bytes that tensors may take in all.
 std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request,
                                                            int64_t available);
+// The one attention problem that every block of a resolved request has.
+attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target);
 // Chooses vae_tiling and offload where they are "auto", in this order, so that tensors stay within
 // `available` bytes: the VAE is cut only where freeing all else would not do, the text encoder and the
 // transformer are freed only where keeping them would not fit.

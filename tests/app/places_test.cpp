@@ -64,6 +64,21 @@ TEST_F(PlacesTest, NothingLiesInTheOutputFolder) {
   EXPECT_EQ(error(), "no error") << "read before anything is written";
 }
 
+TEST_F(PlacesTest, CapturesHaveAFolderOfTheirOwn) {
+  request.output = at("f/");
+  named.capture = at("f");
+  EXPECT_EQ(error(), same("--output", "--capture-qkv", named.capture));
+  named.capture = at("f/c");
+  EXPECT_EQ(error(), "--capture-qkv lies in the output folder " + at("f") +
+                         ", which is replaced as a whole: " + at("f/c") + "; choose a place outside of it");
+  named.capture = at("c/");
+  named.report = at("c/r.json");
+  EXPECT_EQ(error(), "--report lies in the folder of --capture-qkv, which holds nothing else: " +
+                         at("c/r.json") + "; choose a place outside of it");
+  named.report.clear();
+  EXPECT_EQ(Places(request, named).all().front(), at("c/"));
+}
+
 TEST_F(PlacesTest, LatentsThatAreThereAreLeftAlone) {
   write_file(folder / "a.latents.safetensors", "kept");
   request.output = at("a.png");

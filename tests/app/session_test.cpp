@@ -101,6 +101,21 @@ TEST_F(SessionTest, TheReportHasTheSecondsOfEachTimedCall) {
   EXPECT_NEAR(attention.at("served").at("sdpa(math)").at("seconds").get<double>(), sum, 1e-9);
 }
 
+TEST_F(SessionTest, ACaptureCountsInThePlan) {
+  Plan plan;
+  plan.peak_by_phase = {{"encode", 1100}, {"denoise", 1000}}, plan.capture_bytes = 500;
+  family_.plan = [plan](const Request&) { return plan; };
+  const auto predicted = [&](attention::Capturing capture) {
+    const auto end = finish(session_.submit(request(), {}, std::move(capture))).back();
+    return std::get<Finished>(end.what).frames.report.at("memory").at("predicted_peak_bytes").get<int>();
+  };
+  std::vector<int> seen;
+  const auto sink = [&](const attention::Captured& c) { seen.push_back(c.site.step); };
+  EXPECT_EQ(predicted({}), 1100);
+  EXPECT_EQ(predicted({{{0, 0}}, {{0, 0}, {2, 2}}, sink}), 1500);
+  EXPECT_EQ(seen, (std::vector<int>{0, 2}));
+}
+
 TEST_F(SessionTest, OnePipelineIsKeptAndAnotherModelReplacesIt) {
   finish(session_.submit(request()));
   finish(session_.submit(request()));

@@ -193,6 +193,32 @@ TEST_F(Loop, SwitchPerCallIsImmediate) {
   EXPECT_EQ(t.steps[1].backend, "first -> second");
 }
 
+// Whoever serves: switching, and what is said of it, is as without a capture.
+TEST_F(Loop, ACaptureSeesChosenStepsAndSwitchingIsAsWithoutIt) {
+  for (const std::string mode : {"forward", "call"}) {
+    request.attention_switch = mode;
+    selector->set(std::make_shared<NamedBackend>("first"));
+    std::vector<std::string> inside;
+    std::vector<int> seen;
+    pipeline.on_predict = [&](int i, const Forward& forward) {
+      if (i == 1) selector->set(std::make_shared<NamedBackend>("second"));
+      inside.push_back(forward.attention.name());
+      attention::Call call;
+      call.site = forward.site;
+      forward.attention.run(call, forward.recorder);
+    };
+    const attention::Capturing capturing{
+        {{0, 0}}, {{1, 2}}, [&](const attention::Captured& c) { seen.push_back(c.site.step); }};
+    RunContext run = context();
+    run.capture = &capturing;
+    const Timings t = generate(pipeline, request, "", run).timings;
+    const bool per_call = mode == "call";
+    EXPECT_EQ(inside, (std::vector<std::string>{"first", per_call ? "second" : "first", "second", "second"}));
+    EXPECT_EQ(t.steps[1].backend, per_call ? "first -> second" : "first");
+    EXPECT_EQ(seen, (std::vector<int>{1, 2}));
+  }
+}
+
 TEST_F(Loop, CancelsBetweenAndInsideSteps) {
   pipeline.on_predict = [&](int i, const Forward&) {
     if (i == 1) stop.request_stop();

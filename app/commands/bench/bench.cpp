@@ -82,6 +82,7 @@ void add_bench(CLI::App& app, int& exit_code) {
   bench->require_subcommand(1);
   add_bench_attention(*bench, exit_code);
   add_bench_accuracy(*bench, exit_code);
+  add_bench_accumulator(*bench, exit_code);
   auto* command =
       bench->add_subcommand("model", "whole denoising forwards at a released size, with random weights");
   auto state = std::make_shared<BenchModelCommand>();

@@ -6,6 +6,7 @@
 
 namespace sagelab {
 
+void add_bench_accumulator(CLI::App& bench, int& exit_code);
 void add_bench_accuracy(CLI::App& bench, int& exit_code);
 void add_bench_attention(CLI::App& bench, int& exit_code);
 

@@ -25,8 +25,8 @@ __global__ __launch_bounds__(kThreads) void delta_kernel(const __grid_constant__
     const bool there = token < shape.kv_len;
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
-      if (there && p.x.k_mean) x[i] -= p.x.k_mean[kv * From::kDim + column + i];
       if (!finite(x[i])) x[i] = 0;
+      if (there && p.x.k_mean) x[i] -= p.x.k_mean[kv * From::kDim + column + i];
     }
     for (int h = 0; h < group; ++h) {
       const int64_t first = (int64_t(blockIdx.z) * shape.heads + blockIdx.y * group + h) * q_tiles;
@@ -57,6 +57,7 @@ cudaError_t launch_delta(const PrologueParams& params, cudaStream_t stream) {
 cudaError_t launch_prologue(const PrologueParams& params, cudaStream_t stream) {
   cudaError_t status = launch_statistics(params, stream);
   if (status == cudaSuccess) status = launch_quantize(params, stream);
+  if (status == cudaSuccess) status = launch_refit(params, stream);
   if (status == cudaSuccess) status = launch_delta(params, stream);
   return status;
 }

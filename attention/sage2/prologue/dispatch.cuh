@@ -21,4 +21,13 @@ cudaError_t dispatch(const AttentionParams& shape, F f) {
   return cudaErrorNotSupported;
 }
 
+// Calls f<T, kLanes, kArch>(): Ampere and Ada share tile sizes and scale groups.
+template <class F>
+cudaError_t dispatch_tiles(const AttentionParams& shape, F f) {
+  return dispatch(shape, [&]<class T, int kLanes>() {
+    return shape.settings.arch == Arch::Sm90 ? f.template operator()<T, kLanes, Arch::Sm90>()
+                                             : f.template operator()<T, kLanes, Arch::Sm89>();
+  });
+}
+
 }  // namespace sagelab::attention::sage2

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "attention/sage2/prologue/dispatch.cuh"
+#include "attention/sage2/prologue/held.cuh"
 #include "attention/sage2/prologue/stages.h"
 
 namespace sagelab::attention::sage2 {
@@ -11,9 +12,12 @@ namespace sagelab::attention::sage2 {
 // What a thread block stages in shared memory; its parts are used one after the other.
 template <int kDim>
 struct alignas(16) Shared {
-  static constexpr int kPitch = 33;  // words of a channel's row of V, one more than 32 against bank conflicts
+  // Words of V: a channel's row has 32 and one more, so that threads that read neighbouring rows meet no bank
+  // twice; every eighth row is moved further, for threads that write rows eight apart.
+  static constexpr int kSkew = (32 * kVector / kDim + 24) % 32;
+  static __device__ int row_of(int channel) { return channel * 33 + channel / 8 * kSkew; }
   union {
-    unsigned v[kDim * kPitch];
+    unsigned v[kDim * 33 + kDim / 8 * kSkew];
     float sums[kThreads / (kDim / kVector)][kDim];
   };
   float channel[kThreads / 32][kDim];
@@ -22,30 +26,12 @@ struct alignas(16) Shared {
   int odd;
 };
 
-__device__ inline float amax_of(const float (&x)[kVector]) {
-  float amax = 0;
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) amax = fmaxf(amax, fabsf(x[i]));
-  return amax;
-}
-
 template <int kLanes>
 __device__ float most_of(float x) {
 #pragma unroll
   for (int offset = kLanes / 2; offset > 0; offset /= 2)
     x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
   return x;
-}
-
-// Clears what is not finite; whether there was any.
-__device__ inline bool clear_odd(float (&x)[kVector]) {
-  float probe = 0;  // stays 0, or becomes NaN
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) probe = fmaf(x[i], 0.f, probe);
-  if (probe == 0) return false;
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) x[i] = finite(x[i]) ? x[i] : 0.f;
-  return true;
 }
 
 // Eight values of a row of Q or K at `column`, as int8 or int4.
@@ -95,33 +81,23 @@ struct Quantizer {
     if (odd) s.odd = 1;  // all that write here write the same
   }
 
+  // Row after row to neighbouring groups of threads.
+  __device__ auto rows_of_tile(int count) const {
+    return Rows{tile * count, (tile + 1) * count, tile * count + From::row(),
+                [](int n) { return n * kAtOnce; }};
+  }
+
   __device__ void keys() const {
     constexpr int kSteps = kKeys / kAtOnce;
     const int64_t bh = int64_t(batch) * p.shape.kv_heads + head,
                   at = bh * tiles(p.shape.kv_len, kKeys) + tile;
-    Reader<From, Stream::K, kPlain> fetch(p, batch, head), finish = fetch;
     const int row = From::row(), column = From::column();
-    Pack<T> in[kSteps];
+    Held<From, Stream::K, kSteps, kPlain> held(p, batch, head, rows_of_tile(kKeys));
+    if (p.x.k_mean) held.subtract(p.x.k_mean + bh * kDim + column);
+    note(held.clear());
+    float amax = 0;
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      in[step] = fetch.fetch(tile * kKeys + step * kAtOnce + row);
-    }
-    float x[kSteps][kVector], amax = 0, mean[kVector] = {};
-    if (p.x.k_mean) {
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) mean[i] = p.x.k_mean[bh * kDim + column + i];
-    }
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const int64_t token = tile * kKeys + step * kAtOnce + row;
-      finish.finish(x[step], in[step], token);
-      if (token < p.shape.kv_len) {
-#pragma unroll
-        for (int i = 0; i < kVector; ++i) x[step][i] -= mean[i];
-      }
-      note(clear_odd(x[step]));
-      amax = fmaxf(amax, amax_of(x[step]));
-    }
+    for (int step = 0; step < kSteps; ++step) amax = fmaxf(amax, held.amax(step));
     // A thread's rows are equal modulo 8, so they share a scale with those of the other row of its pair.
     amax = most_of<2 * kLanes>(amax);
     if (threadIdx.x % (2 * kLanes) == 0) s.row_amax[row / 2] = amax;
@@ -135,19 +111,23 @@ struct Quantizer {
     char* out = static_cast<char*>(p.x.k) + at * kKeys * row_bytes(settings().qk, kDim);
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
-      store_integers(out, step * kAtOnce + row, column, x[step], step_.inverse, kDim, settings().qk);
+      float x[kVector];
+      held.get(x, step);
+      store_integers(out, step * kAtOnce + row, column, x, step_.inverse, kDim, settings().qk);
     }
   }
 
-  // The mean over the tile's queries, subtracted from x; to memory as well.
-  template <int kSteps>
-  __device__ void subtract_mean(float (&x)[kSteps][kVector], int64_t at) const {
+  // The mean over the tile's queries, subtracted from them; to memory as well.
+  template <class Rows>
+  __device__ void subtract_mean(Rows& held, int64_t at) const {
     const int row = From::row(), column = From::column();
     float sum[kVector] = {};
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
+    for (int step = 0; step < Rows::kCount; ++step) {
+      float x[kVector];
+      held.get(x, step);
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) sum[i] += x[step][i];
+      for (int i = 0; i < kVector; ++i) sum[i] += x[i];
     }
 #pragma unroll
     for (int i = 0; i < kVector; ++i) s.sums[row][column + i] = sum[i];
@@ -161,43 +141,32 @@ struct Quantizer {
       p.x.q_mean[at * kDim + threadIdx.x] = total / count;
     }
     __syncthreads();
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      if (step * kAtOnce + row >= left) continue;
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) x[step][i] -= s.inverse[column + i];
-    }
+    held.subtract(s.inverse + column);
   }
 
   __device__ void queries() const {
     constexpr int kSteps = kQRows / kAtOnce, kScales = q_scales_per_tile(kArch);
     const int64_t bh = int64_t(batch) * p.shape.heads + head, at = bh * tiles(p.shape.q_len, kQRows) + tile;
     const int64_t kv = int64_t(batch) * p.shape.kv_heads + head / (p.shape.heads / p.shape.kv_heads);
-    Reader<From, Stream::Q, kPlain> fetch(p, batch, head), finish = fetch;
     const int row = From::row(), column = From::column();
-    Pack<T> in[kSteps];
+    Held<From, Stream::Q, kSteps, kPlain> held(p, batch, head, rows_of_tile(kQRows));
+    note(held.clear());
+    if (p.x.q_shift) {
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      in[step] = fetch.fetch(tile * kQRows + step * kAtOnce + row);
-    }
-    float x[kSteps][kVector];
+      for (int step = 0; step < kSteps; ++step) {
+        float x[kVector], dot = 0;
+        held.get(x, step);
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const int64_t token = tile * kQRows + step * kAtOnce + row;
-      finish.finish(x[step], in[step], token);
-      note(clear_odd(x[step]));
-      if (p.x.q_shift) {
-        float dot = 0;
-#pragma unroll
-        for (int i = 0; i < kVector; ++i) dot += x[step][i] * p.x.k_mean[kv * kDim + column + i];
+        for (int i = 0; i < kVector; ++i) dot += x[i] * p.x.k_mean[kv * kDim + column + i];
         dot = sagelab::kernel::row_sum<kLanes>(dot);
+        const int64_t token = tile * kQRows + step * kAtOnce + row;
         if (column == 0 && token < p.shape.q_len) p.x.q_shift[bh * p.shape.q_len + token] = dot;
       }
     }
-    if (p.x.q_mean) subtract_mean(x, at);
+    if (p.x.q_mean) subtract_mean(held, at);
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
-      const float amax = most_of<kLanes>(amax_of(x[step]));
+      const float amax = most_of<kLanes>(held.amax(step));
       if (column == 0) s.row_amax[step * kAtOnce + row] = amax;
     }
     __syncthreads();
@@ -210,7 +179,9 @@ struct Quantizer {
       for (int i = 0; i < kGroup; i += 8) amax = fmaxf(amax, s.row_amax[first + i]);
       const Step scale = step_of(amax, range_of(settings().qk));
       if (r == first && column == 0) p.x.q_scale[at * kScales + q_scale_index(r, kGroup)] = scale.scale;
-      store_integers(out, r, column, x[step], scale.inverse, kDim, settings().qk);
+      float x[kVector];
+      held.get(x, step);
+      store_integers(out, r, column, x, scale.inverse, kDim, settings().qk);
     }
     if (threadIdx.x == 0) p.x.q_odd[at] = uint8_t(s.odd);
   }
@@ -236,35 +207,53 @@ struct Quantizer {
   static constexpr int kGroupsAtOnce = kAtOnce / 4;
   static constexpr int kVSteps = (kKeys / 16 + kGroupsAtOnce - 1) / kGroupsAtOnce;
 
-  __device__ void stage(const float (&x)[kVSteps][4][kVector]) const {
-    const int c = From::row() % 4, column = From::column();
-    const bool half = settings().pv == Pv::Fp16;
+  template <class Rows>
+  __device__ void stage(const Rows& held) const {
+    const int column = From::column();
 #pragma unroll
     for (int step = 0; step < kVSteps; ++step) {
       const int group = step * kGroupsAtOnce + From::row() / 4;
       if (group >= kKeys / 16) continue;
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) {
-        unsigned* to = s.v + (column + i) * Staging::kPitch;
-        float y[4];
+      for (int i = 0; i < kVector / 2; ++i) {
+        const float2 inverse = *reinterpret_cast<const float2*>(s.inverse + column + 2 * i);
+        float even[4], odd[4];
 #pragma unroll
-        for (int e = 0; e < 4; ++e) y[e] = __fmul_rn(x[step][e][i], s.inverse[column + i]);
-        if (half) {
-          if constexpr (kKeys <= 64)
-            to[group * 8 + c] = halfx2(y[0], y[1]), to[group * 8 + 4 + c] = halfx2(y[2], y[3]);
-        } else {
-          to[group * 4 + c] = e4m3x4(y);
+        for (int e = 0; e < 4; ++e) {
+          const float2 x = held.pair(step * 4 + e, i);
+          even[e] = __fmul_rn(x.x, inverse.x), odd[e] = __fmul_rn(x.y, inverse.y);
         }
+        put(column + 2 * i, group, even);
+        put(column + 2 * i + 1, group, odd);
       }
     }
   }
 
-  // 1 / scale of each channel, into shared memory: of this tile, or of the whole head.
-  __device__ void v_scales(float (&amax)[kVector], int64_t bh, int64_t at) const {
-    if (settings().v == VScale::Channel) {
-      if (threadIdx.x < kDim) s.inverse[threadIdx.x] = scratch.v_inverse[bh * kDim + threadIdx.x];
-      return;
+  // Four keys of a channel, as one or two words of its row.
+  __device__ void put(int channel, int group, const float (&y)[4]) const {
+    unsigned* to = s.v + Staging::row_of(channel) + From::row() % 4;
+    if (settings().pv != Pv::Fp16) {
+      to[group * 4] = e4m3x4(y);
+    } else if constexpr (kKeys <= 64) {
+      to[group * 8] = halfx2(y[0], y[1]), to[group * 8 + 4] = halfx2(y[2], y[3]);
     }
+  }
+
+  using Values = Held<From, Stream::V, kVSteps * 4, true>;
+
+  // Largest of each of the thread's channels, smoothed.
+  __device__ static void raise(float (&amax)[kVector], const Values& held) {
+#pragma unroll
+    for (int n = 0; n < Values::kCount; ++n) {
+      float x[kVector];
+      held.get(x, n);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) amax[i] = fmaxf(amax[i], fabsf(x[i]));
+    }
+  }
+
+  // Scales of the channels from what the block's threads have, and what to multiply by into shared memory.
+  __device__ void set_v_scales(float (&amax)[kVector], int64_t at) const {
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
       for (int offset = kLanes; offset < 32; offset *= 2) {
@@ -281,46 +270,55 @@ struct Quantizer {
     p.x.v_scale[at * kDim + threadIdx.x] = step.scale;
   }
 
-  // The key that is the e-th of this thread's four of a step; beyond the last where there is none.
-  __device__ int64_t key_of(int step, int e) const {
-    const int group = step * kGroupsAtOnce + From::row() / 4, c = From::row() % 4;
-    const int64_t token = tile * kKeys + group * 16 + e / 2 * 8 + 2 * c + e % 2;
-    return group < kKeys / 16 && token < p.shape.kv_len ? token : p.shape.kv_len;
+  // Whether a value may lie beyond the range that the head's scales leave.
+  __device__ bool exceeds(const Values& held) const {
+    float most[kVector];
+    held.column_amax(most);
+    bool over = false;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      const float reach = most[i] + fabsf(held.subtracted(i)), inverse = s.inverse[From::column() + i];
+      over = over || (inverse == 0 ? reach >= 1e-35f : __fmul_rn(reach, inverse) > 448.f);
+    }
+    return over;
+  }
+
+  // The key that is the e-th of this thread's four of a step.
+  __device__ auto keys_of_tile() const {
+    // Threads that no key is left for do as others do, up to stage().
+    const int64_t first = tile * kKeys + From::row() / 4 % (kKeys / 16) * 16 + From::row() % 4 * 2;
+    return Rows{tile * kKeys, (tile + 1) * kKeys, first,
+                [](int n) { return n / 4 * kGroupsAtOnce * 16 + n % 4 / 2 * 8 + n % 2; }};
+  }
+
+  __device__ Values smoothed_values() const {
+    Values held(p, batch, head, keys_of_tile());
+    note(held.clear());
+    if (p.x.v_mean)
+      held.subtract(p.x.v_mean + (int64_t(batch) * p.shape.kv_heads + head) * kDim + From::column());
+    return held;
   }
 
   __device__ void values() const {
     const int64_t bh = int64_t(batch) * p.shape.kv_heads + head,
                   at = bh * tiles(p.shape.kv_len, kKeys) + tile;
-    Reader<From, Stream::V, kPlain> fetch(p, batch, head), finish = fetch;
-    const int column = From::column();
-    Pack<T> in[kVSteps][4];
-#pragma unroll
-    for (int i = 0; i < kVSteps * 4; ++i) in[i / 4][i % 4] = fetch.fetch(key_of(i / 4, i % 4));
-    float x[kVSteps][4][kVector], amax[kVector] = {}, mean[kVector] = {};
-    if (p.x.v_mean) {
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) mean[i] = p.x.v_mean[bh * kDim + column + i];
+    const Values held = smoothed_values();
+    if (settings().v == VScale::Tile) {
+      float amax[kVector] = {};
+      raise(amax, held);
+      set_v_scales(amax, at);
+    } else if (threadIdx.x < kDim) {
+      s.inverse[threadIdx.x] = scratch.v_inverse[bh * kDim + threadIdx.x];
     }
-#pragma unroll
-    for (int n = 0; n < kVSteps * 4; ++n) {
-      float(&y)[kVector] = x[n / 4][n % 4];
-      const int64_t token = key_of(n / 4, n % 4);
-      finish.finish(y, in[n / 4][n % 4], token);
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) y[i] -= token < p.shape.kv_len ? mean[i] : 0.f;
-      note(clear_odd(y));
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) amax[i] = fmaxf(amax[i], fabsf(y[i]));
-    }
-    v_scales(amax, bh, at);
     __syncthreads();
-    stage(x);
+    if (settings().v == VScale::Sampled && exceeds(held)) scratch.v_exceeds[bh] = 1;  // all write the same
+    stage(held);
     __syncthreads();
     const int bytes = kKeys * (settings().pv == Pv::Fp16 ? 2 : 1), chunks = bytes / 16;
     char* out = static_cast<char*>(p.x.v) + at * kDim * bytes;
     for (int i = threadIdx.x; i < kDim * chunks; i += kThreads) {
       const int channel = i / chunks, chunk = i % chunks;
-      const unsigned* words = s.v + channel * Staging::kPitch + chunk * 4;
+      const unsigned* words = s.v + Staging::row_of(channel) + chunk * 4;
       *reinterpret_cast<uint4*>(out + swizzled(channel, chunk * 16, bytes)) = {words[0], words[1], words[2],
                                                                                words[3]};
     }
@@ -329,9 +327,11 @@ struct Quantizer {
 };
 
 // A block is a tile of keys and values, or, after all of those, of queries.
+// Rows that stay packed leave room for more blocks at once.
 template <class T, int kLanes, Arch kArch, bool kPlain>
-__global__ __launch_bounds__(kThreads, 2) void quantize_kernel(const __grid_constant__ PrologueParams p,
-                                                               Scratch scratch) {
+__global__ __launch_bounds__(kThreads,
+                             kPlain ? 3 : 2) void quantize_kernel(const __grid_constant__ PrologueParams p,
+                                                                  Scratch scratch) {
 #if __CUDA_ARCH__ < 900
   if constexpr (kArch == Arch::Sm90) return;  // tiles that only Hopper's kernel reads
 #endif
@@ -346,6 +346,7 @@ __global__ __launch_bounds__(kThreads, 2) void quantize_kernel(const __grid_cons
   const int64_t tile = block / heads % per_head;
   const Work work{p, scratch, shared, int(block / heads / per_head), int(block % heads), tile};
   if (threadIdx.x == 0) shared.odd = 0;
+  if (threadIdx.x == 0 && blockIdx.x == 0) *p.shape.next = 0;
   __syncthreads();
   if (kv) {
     work.keys();
@@ -363,14 +364,8 @@ cudaError_t launch_quantize_as(const PrologueParams& params, cudaStream_t stream
                 q_tiles = tiles(shape.q_len, kQRows);
   const int64_t blocks = (kv_tiles * shape.kv_heads + q_tiles * shape.heads) * shape.batch;
   const Scratch scratch = scratch_of(params);
-  return dispatch(shape, [&]<class T, int kLanes>() {
-    if (shape.settings.arch == Arch::Sm90) {
-      quantize_kernel<T, kLanes, Arch::Sm90, kPlain>
-          <<<unsigned(blocks), kThreads, 0, stream>>>(params, scratch);
-    } else {  // Ampere and Ada share tile sizes and scale groups
-      quantize_kernel<T, kLanes, Arch::Sm89, kPlain>
-          <<<unsigned(blocks), kThreads, 0, stream>>>(params, scratch);
-    }
+  return dispatch_tiles(shape, [&]<class T, int kLanes, Arch kArch>() {
+    quantize_kernel<T, kLanes, kArch, kPlain><<<unsigned(blocks), kThreads, 0, stream>>>(params, scratch);
     return cudaGetLastError();
   });
 }

@@ -2,6 +2,8 @@
 // Rows that no quantization represents: queries that are not finite, and all queries of heads with such keys
 // or values, computed in fp32 from the sources as SDPA would. Slow, and a glance at the flags where there are
 // none.
+#include <algorithm>
+
 #include "attention/sage2/prologue/dispatch.cuh"
 #include "attention/sage2/prologue/stages.h"
 
@@ -88,27 +90,30 @@ __device__ bool any(const uint8_t* flags, int64_t count) {
   return __syncthreads_or(odd);
 }
 
-// blockIdx: tile of queries, head, batch.
+// blockIdx: one of the blocks that share the tiles of queries, head, batch.
 template <class T, int kLanes>
 __global__ __launch_bounds__(kThreads) void repair_kernel(const __grid_constant__ PrologueParams p) {
   using From = Source<T, kLanes>;
   const AttentionParams& shape = p.shape;
   const int head = blockIdx.y, kv_head = head / (shape.heads / shape.kv_heads);
-  const int64_t kv_tiles = tiles(shape.kv_len, kv_rows(shape.settings.arch));
+  const int64_t kv_tiles = tiles(shape.kv_len, kv_rows(shape.settings.arch)),
+                q_tiles = tiles(shape.q_len, kQRows);
   const bool odd_keys =
       any(p.x.kv_odd + (int64_t(blockIdx.z) * shape.kv_heads + kv_head) * kv_tiles, kv_tiles);
-  const bool odd_queries = p.x.q_odd[(int64_t(blockIdx.z) * shape.heads + head) * gridDim.x + blockIdx.x];
-  if (!odd_keys && !odd_queries) return;
-  Reader<From, Stream::Q> queries(p, blockIdx.z, head);
-  for (int row = threadIdx.x / 32; row < kQRows; row += kThreads / 32) {
-    const RowAt at{blockIdx.z, int64_t(blockIdx.x) * kQRows + row, head};
-    if (at.token >= shape.q_len) break;
-    float q[kVector];
-    queries.load(q, at.token);
-    bool odd = false;
+  const uint8_t* q_odd = p.x.q_odd + (int64_t(blockIdx.z) * shape.heads + head) * q_tiles;
+  for (int64_t tile = blockIdx.x; tile < q_tiles; tile += gridDim.x) {
+    if (!odd_keys && !q_odd[tile]) continue;
+    Reader<From, Stream::Q> queries(p, blockIdx.z, head);
+    for (int row = threadIdx.x / 32; row < kQRows; row += kThreads / 32) {
+      const RowAt at{blockIdx.z, tile * kQRows + row, head};
+      if (at.token >= shape.q_len) break;
+      float q[kVector];
+      queries.load(q, at.token);
+      bool odd = false;
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) odd = odd || !finite(q[i]);
-    if (odd_keys || __any_sync(0xffffffffu, odd)) repair_row<T, kLanes>(p, at, q);
+      for (int i = 0; i < kVector; ++i) odd = odd || !finite(q[i]);
+      if (odd_keys || __any_sync(0xffffffffu, odd)) repair_row<T, kLanes>(p, at, q);
+    }
   }
 }
 
@@ -116,7 +121,11 @@ __global__ __launch_bounds__(kThreads) void repair_kernel(const __grid_constant_
 
 cudaError_t launch_repair(const PrologueParams& params, cudaStream_t stream) {
   const AttentionParams& shape = params.shape;
-  const dim3 grid(unsigned(tiles(shape.q_len, kQRows)), shape.heads, shape.batch);
+  // Enough to fill the chip where there is work, and not more, since mostly there is none.
+  constexpr int64_t kBlocks = 512;
+  const int64_t heads = int64_t(shape.heads) * shape.batch, q_tiles = tiles(shape.q_len, kQRows);
+  const int64_t share = std::clamp<int64_t>(kBlocks / heads, 1, q_tiles);
+  const dim3 grid(unsigned(share), shape.heads, shape.batch);
   return dispatch(shape, [&]<class T, int kLanes>() {
     repair_kernel<T, kLanes><<<grid, kThreads, 0, stream>>>(params);
     return cudaGetLastError();

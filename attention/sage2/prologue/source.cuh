@@ -48,6 +48,17 @@ class Reader {
     enter(run_);
   }
 
+  // Whether the tokens [first, end) are all there, and in one run, which is entered.
+  __device__ bool enter_whole(int64_t first, int64_t end) {
+    seek(first);
+    return end <= length_ && (left_ == 1 || end <= run_[1].begin);
+  }
+  // Of a token of the run that was entered, where this thread's elements lie; and the bytes to the next
+  // token's.
+  __device__ const char* address(int64_t token) const { return first_ + (token - run_->begin) * pitch_; }
+  __device__ int64_t pitch() const { return pitch_; }
+  __device__ bool in_row() const { return Source::column() < p_.shape.head_dim; }
+
   // As the row lies in memory; undefined beyond the last.
   __device__ typename Source::Packed fetch(int64_t token) {
     seek(token);
@@ -95,7 +106,7 @@ class Reader {
 };
 
 __device__ inline bool finite(float x) {
-  return fabsf(x) <= FLT_MAX;
+  return fabsf(x) <= kLargest;
 }
 
 // What to multiply by and what to divide by so that amax becomes `range`.

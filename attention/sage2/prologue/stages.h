@@ -6,21 +6,33 @@
 
 namespace sagelab::attention::sage2 {
 
-// Tokens that one block of the statistics looks at.
-constexpr int kStatisticsChunk = 256;
+// Tokens that one block of the statistics looks at: of all, or of sampled ones, which are few.
+constexpr int statistics_chunk(bool all) {
+  return all ? 256 : 64;
+}
 
-// Whether the settings want means, and channel scales of V, which only a look at all tokens gives.
+// Whether the settings want means, and maxima of V, which take a look at tokens before any is quantized.
 constexpr bool wants_k_mean(const Settings& s) {
   return s.smooth_k != Mean::Off;
 }
 constexpr bool wants_v_statistics(const Settings& s) {
-  return s.smooth_v != Mean::Off || s.v == VScale::Channel;
+  return s.smooth_v != Mean::Off || s.v != VScale::Tile;
 }
 
-// Scratch: statistics of K and V [B, Hkv, chunks, 4, D], then what V is multiplied by [B, Hkv, D].
+// Whether it takes all tokens, or the sampled ones.
+constexpr bool looks_at_all_keys(const Settings& s) {
+  return s.smooth_k == Mean::Full;
+}
+constexpr bool looks_at_all_values(const Settings& s) {
+  return s.smooth_v == Mean::Full || s.v == VScale::Channel;
+}
+
+// Scratch: statistics of K and V [B, Hkv, chunks, 4, D], then what V is multiplied by [B, Hkv, D], and
+// whether a value of a head exceeds what sampled scales leave room for [B, Hkv].
 struct Scratch {
   float* statistics;
   float* v_inverse;
+  unsigned* v_exceeds;
   int64_t chunks;
 };
 Scratch scratch_of(const PrologueParams& params);
@@ -28,6 +40,7 @@ Scratch scratch_of(const PrologueParams& params);
 cudaError_t launch_statistics(const PrologueParams& params, cudaStream_t stream);
 cudaError_t launch_quantize(const PrologueParams& params, cudaStream_t stream);
 cudaError_t launch_quantize_plain(const PrologueParams& params, cudaStream_t stream);  // no norm, no rotation
+cudaError_t launch_refit(const PrologueParams& params, cudaStream_t stream);  // of heads marked in v_exceeds
 cudaError_t launch_delta(const PrologueParams& params, cudaStream_t stream);
 
 }  // namespace sagelab::attention::sage2

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Means of K and V and the largest value of each channel of V, over all tokens or over sampled ones, in an
 // order that does not depend on the machine: partial results of chunks of tokens, then their sum.
+#include <algorithm>
+
 #include "attention/sage2/prologue/dispatch.cuh"
 #include "attention/sage2/prologue/stages.h"
 
@@ -8,34 +10,46 @@ namespace sagelab::attention::sage2 {
 namespace {
 
 // Slots of a chunk's statistics, each [D].
-enum Slot { kSumK, kSumV, kMaxV, kMinV, kSlots };
+enum Slot { kSumK, kSumV, kMostV, kLeastV, kSlots };
 
 __device__ float* slot(const Scratch& s, const AttentionParams& shape, int64_t bh, int64_t chunk, Slot which,
                        int dim) {
   return s.statistics + ((bh * s.chunks + chunk) * kSlots + which) * dim;
 }
 
-// Combines a value per thread over the rows of a block; the result is in the threads of row 0.
-template <class Source, class Combine>
-__device__ void over_rows(float (&x)[kVector], float* shared, Combine combine) {
-  constexpr int kDim = Source::kDim;
-  __syncthreads();
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) shared[Source::row() * kDim + Source::column() + i] = x[i];
-  __syncthreads();
-  if (Source::row() != 0) return;
-  for (int row = 1; row < Source::kRowsAtOnce; ++row) {
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) x[i] = combine(x[i], shared[row * kDim + Source::column() + i]);
-  }
-}
+// What a thread, and then a block, has of kCount statistics of eight channels each, to be combined over its
+// rows.
+template <class Source, int kCount>
+struct Combined {
+  static constexpr int kWarps = kThreads / 32, kLanes = Source::kDim / kVector;
+  using Shared = float[kWarps][kCount * Source::kDim];
 
-template <class Source>
-__device__ void write(float* to, const float (&x)[kVector]) {
-  if (Source::row() != 0) return;
+  float x[kCount][kVector];
+
+  // combine(which, a, b). Writes to[which * kDim + channel].
+  template <class Combine>
+  __device__ void write(float* to, Shared& shared, Combine combine) {
+    __syncthreads();
 #pragma unroll
-  for (int i = 0; i < kVector; ++i) to[Source::column() + i] = x[i];
-}
+    for (int which = 0; which < kCount; ++which) {
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) {
+        float value = x[which][i];
+        for (int offset = kLanes; offset < 32; offset *= 2)
+          value = combine(which, value, __shfl_xor_sync(0xffffffffu, value, offset));
+        if (threadIdx.x % 32 < kLanes)
+          shared[threadIdx.x / 32][which * Source::kDim + Source::column() + i] = value;
+      }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < kCount * Source::kDim; i += kThreads) {
+      float value = shared[0][i];
+#pragma unroll
+      for (int warp = 1; warp < kWarps; ++warp) value = combine(i / Source::kDim, value, shared[warp][i]);
+      to[i] = value;
+    }
+  }
+};
 
 // What to look at: every token, or the sampled one of each block.
 struct Visits {
@@ -44,8 +58,8 @@ struct Visits {
 
   __device__ Visits(int64_t chunk, int64_t tokens, bool every) : length(tokens), all(every) {
     const int64_t count = all ? length : tiles(length, kSampleStride);
-    first = chunk * kStatisticsChunk;
-    last = first + kStatisticsChunk < count ? first + kStatisticsChunk : count;
+    first = chunk * statistics_chunk(all);
+    last = min(first + statistics_chunk(all), count);
   }
   __device__ int64_t token(int64_t visit) const { return all ? visit : sampled_token(visit, length); }
   __device__ bool counts(int64_t token, Mean mean) const {
@@ -57,9 +71,9 @@ struct Visits {
 // f(values, token) for each row of the visits that falls to this thread, several of them on their way at
 // once.
 template <class From, Stream kStream, class F>
-__device__ void each_row(const PrologueParams& p, const Visits& visits, F f) {
+__device__ void each_row(const PrologueParams& p, int head, const Visits& visits, F f) {
   constexpr int kAtOnce = 4;
-  Reader<From, kStream> fetch(p, blockIdx.z, blockIdx.x), finish = fetch;
+  Reader<From, kStream> fetch(p, blockIdx.z, head), finish = fetch;
   for (int64_t base = visits.first; base < visits.last; base += kAtOnce * From::kRowsAtOnce) {
     typename From::Packed in[kAtOnce];
     int64_t token[kAtOnce];
@@ -78,89 +92,122 @@ __device__ void each_row(const PrologueParams& p, const Visits& visits, F f) {
   }
 }
 
-constexpr auto kAdd = [](float a, float b) { return a + b; };
+template <class From>
+__device__ void look_at_keys(const PrologueParams& p, int head, const Visits& visits, float* to) {
+  __shared__ typename Combined<From, 1>::Shared shared;
+  Combined<From, 1> all{};
+  each_row<From, Stream::K>(p, head, visits, [&](float(&x)[kVector], int64_t) {
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) all.x[0][i] += finite(x[i]) ? x[i] : 0.f;
+  });
+  all.write(to, shared, [](int, float a, float b) { return a + b; });
+}
 
-// blockIdx: kv head, chunk, batch: heads first, since they lie side by side in memory.
+template <class From>
+__device__ void look_at_values(const PrologueParams& p, int head, const Visits& visits, float* to) {
+  __shared__ typename Combined<From, 3>::Shared shared;
+  Combined<From, 3> all;
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) all.x[0][i] = 0, all.x[1][i] = -FLT_MAX, all.x[2][i] = FLT_MAX;
+  const Settings& settings = p.shape.settings;
+  const Mean range = whole_maxima(settings) ? Mean::Full : Mean::Sampled;
+  each_row<From, Stream::V>(p, head, visits, [&](float(&x)[kVector], int64_t token) {
+    const bool counts = visits.counts(token, settings.smooth_v), ranges = visits.counts(token, range);
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      x[i] = finite(x[i]) ? x[i] : 0.f;
+      if (counts) all.x[0][i] += x[i];
+      if (ranges) all.x[1][i] = fmaxf(all.x[1][i], x[i]), all.x[2][i] = fminf(all.x[2][i], x[i]);
+    }
+  });
+  all.write(to, shared, [](int which, float a, float b) {
+    return which == 0 ? a + b : which == 1 ? fmaxf(a, b) : fminf(a, b);
+  });
+}
+
+// blockIdx: kv head, of V and then of K, chunk, batch: heads first, since they lie side by side in memory.
 template <class T, int kLanes>
 __global__ __launch_bounds__(kThreads, 3) void statistics_kernel(const __grid_constant__ PrologueParams p,
                                                                  Scratch scratch) {
   using From = Source<T, kLanes>;
-  __shared__ float shared[From::kRowsAtOnce * From::kDim];
   const Settings& settings = p.shape.settings;
-  const int64_t bh = int64_t(blockIdx.z) * p.shape.kv_heads + blockIdx.x, chunk = blockIdx.y;
-  if (wants_k_mean(settings)) {
-    const Visits visits(chunk, p.shape.kv_len, settings.smooth_k == Mean::Full);
-    float sum[kVector] = {};
-    each_row<From, Stream::K>(p, visits, [&](const float(&x)[kVector], int64_t) {
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) sum[i] += finite(x[i]) ? x[i] : 0.f;
-    });
-    over_rows<From>(sum, shared, kAdd);
-    write<From>(slot(scratch, p.shape, bh, chunk, kSumK, From::kDim), sum);
-  }
-  if (wants_v_statistics(settings)) {
-    const Visits visits(chunk, p.shape.kv_len,
-                        settings.v == VScale::Channel || settings.smooth_v == Mean::Full);
-    float sum[kVector] = {}, most[kVector], least[kVector];
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) most[i] = -FLT_MAX, least[i] = FLT_MAX;
-    each_row<From, Stream::V>(p, visits, [&](const float(&x)[kVector], int64_t token) {
-      const bool counts = visits.counts(token, settings.smooth_v);
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) {
-        if (!finite(x[i])) continue;
-        if (counts) sum[i] += x[i];
-        most[i] = fmaxf(most[i], x[i]), least[i] = fminf(least[i], x[i]);
-      }
-    });
-    over_rows<From>(sum, shared, kAdd);
-    write<From>(slot(scratch, p.shape, bh, chunk, kSumV, From::kDim), sum);
-    over_rows<From>(most, shared, [](float a, float b) { return fmaxf(a, b); });
-    write<From>(slot(scratch, p.shape, bh, chunk, kMaxV, From::kDim), most);
-    over_rows<From>(least, shared, [](float a, float b) { return fminf(a, b); });
-    write<From>(slot(scratch, p.shape, bh, chunk, kMinV, From::kDim), least);
+  const bool keys = blockIdx.x >= p.shape.kv_heads;
+  const int head = keys ? blockIdx.x - p.shape.kv_heads : blockIdx.x;
+  const int64_t bh = int64_t(blockIdx.z) * p.shape.kv_heads + head, chunk = blockIdx.y;
+  if (!(keys ? wants_k_mean(settings) : wants_v_statistics(settings))) return;
+  const Visits visits(chunk, p.shape.kv_len,
+                      keys ? looks_at_all_keys(settings) : looks_at_all_values(settings));
+  if (visits.first >= visits.last) return;
+  float* to = slot(scratch, p.shape, bh, chunk, keys ? kSumK : kSumV, From::kDim);
+  if (keys) {
+    look_at_keys<From>(p, head, visits, to);
+  } else {
+    look_at_values<From>(p, head, visits, to);
   }
 }
 
-__device__ int64_t visited(const AttentionParams& shape, Mean mean) {
+__host__ __device__ int64_t visited(const AttentionParams& shape, Mean mean) {
   return mean == Mean::Full ? shape.kv_len : tiles(shape.kv_len, kSampleStride);
 }
 
-// blockIdx: kv head, batch; a thread is a channel.
+constexpr int kParts = 4;  // of the chunks, each summed by threads of its own
+
+// One statistic of a channel over n chunks: every kParts-th by this thread, then all parts, in this order.
+template <class Combine>
+__device__ float over_chunks(const float* first, int64_t pitch, int64_t n, float start, Combine combine) {
+  __shared__ float parts[kParts][128];
+  const int channel = threadIdx.x, part = threadIdx.y;
+  float value = start;
+#pragma unroll 4
+  for (int64_t chunk = part; chunk < n; chunk += kParts) value = combine(value, first[chunk * pitch]);
+  __syncthreads();
+  parts[part][channel] = value;
+  __syncthreads();
+  value = parts[0][channel];
+  for (int i = 1; i < kParts; ++i) value = combine(value, parts[i][channel]);
+  return value;
+}
+
+// blockIdx: kv head, batch; threadIdx: channel, part of the chunks.
 __global__ void finish_kernel(const __grid_constant__ PrologueParams p, Scratch scratch) {
   const int dim = blockDim.x, channel = threadIdx.x;
   const int64_t bh = int64_t(blockIdx.y) * p.shape.kv_heads + blockIdx.x, at = bh * dim + channel;
   const Settings& settings = p.shape.settings;
-  const auto chunks = [&](Mean mean, bool all) {
-    return tiles(all ? p.shape.kv_len : visited(p.shape, mean), kStatisticsChunk);
+  const auto over = [&](Slot which, int64_t n, float start, auto combine) {
+    return over_chunks(slot(scratch, p.shape, bh, 0, which, dim) + channel, int64_t(kSlots) * dim, n, start,
+                       combine);
   };
-  const auto value = [&](Slot which, int64_t chunk) {
-    return slot(scratch, p.shape, bh, chunk, which, dim)[channel];
-  };
+  const auto add = [](float a, float b) { return a + b; };
   if (wants_k_mean(settings)) {
-    float sum = 0;
-    const int64_t n = chunks(settings.smooth_k, false);
-    for (int64_t chunk = 0; chunk < n; ++chunk) sum += value(kSumK, chunk);
-    p.x.k_mean[at] = sum / float(visited(p.shape, settings.smooth_k));
+    const int64_t count = visited(p.shape, settings.smooth_k);
+    const float sum = over(kSumK, tiles(count, statistics_chunk(looks_at_all_keys(settings))), 0, add);
+    if (threadIdx.y == 0) p.x.k_mean[at] = sum / float(count);
   }
   if (!wants_v_statistics(settings)) return;
-  float sum = 0, most = -FLT_MAX, least = FLT_MAX;
-  const int64_t n = chunks(settings.smooth_v, settings.v == VScale::Channel);
-  for (int64_t chunk = 0; chunk < n; ++chunk) {
-    sum += value(kSumV, chunk);
-    most = fmaxf(most, value(kMaxV, chunk)), least = fminf(least, value(kMinV, chunk));
-  }
+  const bool all = looks_at_all_values(settings);
+  const int64_t n = tiles(visited(p.shape, all ? Mean::Full : Mean::Sampled), statistics_chunk(all));
+  const float most = over(kMostV, n, -FLT_MAX, [](float a, float b) { return fmaxf(a, b); });
+  const float least = over(kLeastV, n, FLT_MAX, [](float a, float b) { return fminf(a, b); });
   float mean = 0;
   if (settings.smooth_v != Mean::Off) {
-    mean = sum / float(visited(p.shape, settings.smooth_v));
-    p.x.v_mean[at] = mean;
+    mean = over(kSumV, n, 0, add) / float(visited(p.shape, settings.smooth_v));
+    if (fabsf(mean) < __fmul_rn(fmaxf(most, -least), kSmallMean)) mean = 0;
+    if (threadIdx.y == 0) p.x.v_mean[at] = mean;
   }
-  if (settings.v != VScale::Channel) return;
-  // most < least where no value is finite.
-  const Step step =
-      v_step_of(most < least ? 0.f : fmaxf(fabsf(most - mean), fabsf(least - mean)), settings.pv);
+  if (settings.v == VScale::Tile || threadIdx.y > 0) return;
+  float amax = fmaxf(fabsf(most - mean), fabsf(least - mean));
+  if (settings.v == VScale::Sampled) amax = fminf(amax * kVMargin, kLargest);
+  const Step step = v_step_of(amax, settings.pv);
+  if (channel == 0) scratch.v_exceeds[bh] = 0;
   p.x.v_scale[at] = step.scale;
   scratch.v_inverse[at] = step.inverse;
+}
+
+int64_t chunks_of(const AttentionParams& shape) {
+  const auto count = [&](bool all) {
+    return tiles(visited(shape, all ? Mean::Full : Mean::Sampled), statistics_chunk(all));
+  };
+  return std::max(count(looks_at_all_keys(shape.settings)), count(looks_at_all_values(shape.settings)));
 }
 
 }  // namespace
@@ -168,29 +215,27 @@ __global__ void finish_kernel(const __grid_constant__ PrologueParams p, Scratch 
 Scratch scratch_of(const PrologueParams& params) {
   const AttentionParams& shape = params.shape;
   const int64_t dim = padded_head_dim(shape.head_dim), heads = int64_t(shape.batch) * shape.kv_heads;
-  const int64_t chunks = tiles(shape.kv_len, kStatisticsChunk);
-  return {params.partial, params.partial + heads * chunks * kSlots * dim, chunks};
+  const int64_t chunks = chunks_of(shape);
+  float* v_inverse = params.partial + heads * chunks * kSlots * dim;
+  return {params.partial, v_inverse, reinterpret_cast<unsigned*>(v_inverse + heads * dim), chunks};
 }
 
 int64_t partial_floats(const AttentionParams& shape) {
   const int64_t dim = padded_head_dim(shape.head_dim), heads = int64_t(shape.batch) * shape.kv_heads;
-  return heads * dim * (tiles(shape.kv_len, kStatisticsChunk) * kSlots + 1);
+  return heads * (dim * (chunks_of(shape) * kSlots + 1) + 1);
 }
 
 cudaError_t launch_statistics(const PrologueParams& params, cudaStream_t stream) {
   const AttentionParams& shape = params.shape;
-  const Settings& settings = shape.settings;
-  if (!wants_k_mean(settings) && !wants_v_statistics(settings)) return cudaSuccess;
+  if (!wants_k_mean(shape.settings) && !wants_v_statistics(shape.settings)) return cudaSuccess;
   const Scratch scratch = scratch_of(params);
-  const bool all =
-      settings.smooth_k == Mean::Full || settings.smooth_v == Mean::Full || settings.v == VScale::Channel;
-  const int64_t visits = all ? shape.kv_len : tiles(shape.kv_len, kSampleStride);
-  const dim3 grid(shape.kv_heads, unsigned(tiles(visits, kStatisticsChunk)), shape.batch);
+  const dim3 grid(2 * shape.kv_heads, unsigned(scratch.chunks), shape.batch);
   return dispatch(shape, [&]<class T, int kLanes>() {
     statistics_kernel<T, kLanes><<<grid, kThreads, 0, stream>>>(params, scratch);
     const cudaError_t status = cudaGetLastError();
     if (status != cudaSuccess) return status;
-    finish_kernel<<<dim3(shape.kv_heads, shape.batch), kLanes * kVector, 0, stream>>>(params, scratch);
+    finish_kernel<<<dim3(shape.kv_heads, shape.batch), dim3(kLanes * kVector, kParts), 0, stream>>>(params,
+                                                                                                    scratch);
     return cudaGetLastError();
   });
 }

@@ -2,10 +2,11 @@
 // Attention on Hopper: INT8 Q K^T and e4m3 P V by wgmma, with two-level accumulation (SageAttention2,
 // sections 3.2, 3.3).
 //
-// Note [Roles]. A block of three warpgroups works on 128 queries. The first is the producer: one thread
-// copies tiles of K and V into a ring. The two consumers have 64 queries each. They take turns at the tensor
+// Note [Roles]. A block of three warpgroups stays on its multiprocessor and takes one tile of 128 queries
+// after the other. The first warpgroup is the producer: one thread takes the next tile of queries, and copies
+// it and tiles of K and V into rings. The two consumers have 64 queries each. They take turns at the tensor
 // cores: while one issues its products, the other is at its softmax. Within a consumer, Q K^T of a tile runs
-// beside P V of the tile before.
+// beside P V of the tile before, also where the tile before belongs to the queries before.
 //
 // Note [Order]. Tiles of keys go from the last to the first, since only the last can hold keys that are
 // masked.
@@ -24,8 +25,15 @@ constexpr int kKeys = kv_rows(Arch::Sm90), kThreads = 384;
 constexpr float kLog2Of448 = 8.807354922f;  // P is scaled to the range of e4m3
 constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 constexpr float kNone = -1e30f;  // the maximum of no key
-constexpr int kStages = 4;
+constexpr int kStages = 4, kQStages = 2;
 constexpr int kConsumerWarps = 8;
+
+// A tile of queries: where it stands, and how many tiles of keys some query of it sees, at least 1.
+struct Item {
+  int batch, head, q_tile;
+  int kv;     // its head of K and V, among those of all batches
+  int count;  // 0: there are no more
+};
 
 template <int kDim, VScale kVScale, Sum kSum>
 struct Config {
@@ -35,72 +43,117 @@ struct Config {
   static constexpr int kRows = kDim + (kOnes ? 8 : 0);
 
   struct alignas(1024) Memory {
-    alignas(1024) char q[kQRows * kDim];
+    alignas(1024) char q[kQStages][kQRows * kDim];
     alignas(1024) char k[kStages][kKeys * kDim];
     alignas(1024) char v[kStages][kRows * kKeys];
+    alignas(16) float q_scale[kQStages][q_scales_per_tile(Arch::Sm90)];
     alignas(16) float k_scale[kStages][kKScalesPerTile];
-    alignas(16) float v_scale[kTileScale ? kStages : 1][kDim];
-    Barrier q_full, k_full[kStages], k_empty[kStages], v_full[kStages], v_empty[kStages];
+    alignas(16) float v_scale[kTileScale ? kStages : kQStages][kDim];
+    alignas(16) float v_mean[kQStages][kDim];  // zeros where none was subtracted
+    Item items[kQStages];
+    Barrier q_full[kQStages], q_empty[kQStages], k_full[kStages], k_empty[kStages], v_full[kStages],
+        v_empty[kStages];
   };
 };
 
-// Where a block stands. Computed where it is needed: registers are dearer in the loop.
-struct Place {
-  const AttentionParams& p;
+// Keys that a query sees: may be none, or negative.
+__device__ inline int keys_seen(const AttentionParams& p, int query) {
+  const int end = query + 1 + int(p.kv_len - p.q_len), all = int(p.kv_len);
+  return p.causal && end < all ? end : all;
+}
 
-  __device__ int batch() const { return blockIdx.z; }
-  __device__ int head() const { return blockIdx.y; }
-  __device__ int kv_head() const { return head() / (p.heads / p.kv_heads); }
-  __device__ int q_tile() const {
-    return p.causal ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
-  }  // most work first
-  // Keys that a query sees: may be none, or negative.
-  __device__ int keys_seen(int query) const {
-    const int end = query + 1 + int(p.kv_len - p.q_len), all = int(p.kv_len);
-    return p.causal && end < all ? end : all;
-  }
-  // Tiles of keys that some query of the block sees.
-  __device__ int count() const { return int(tiles(max(keys_seen((q_tile() + 1) * kQRows - 1), 0), kKeys)); }
-  __device__ int64_t q_index() const { return (int64_t(batch()) * p.heads + head()) * gridDim.x + q_tile(); }
-  __device__ int64_t kv_index() const {
-    return (int64_t(batch()) * p.kv_heads + kv_head()) * tiles(p.kv_len, kKeys);
-  }
-};
+// Under a causal mask the tiles with most work go first, over as many heads as the level 2 cache holds at
+// once.
+__device__ inline Item item_at(const AttentionParams& p, unsigned index, unsigned q_tiles, unsigned dim) {
+  constexpr unsigned kCached = 24 << 20;  // bytes of K and V
+  const unsigned all = p.batch * p.heads;
+  const unsigned together = p.causal ? max(kCached / (2 * dim) / unsigned(p.kv_len), 1u) : 1;
+  const unsigned first = index / (together * q_tiles) * together, within = index - first * q_tiles;
+  const unsigned here = min(together, all - first), head = first + within % here;
+  const int q_tile = int(q_tiles - 1 - within / here);
+  const int keys = max(keys_seen(p, (q_tile + 1) * kQRows - 1), 1);  // none: one tile, all of it masked
+  // Heads of one batch share those of K and V in order, so this holds across batches.
+  const int kv = int(head / unsigned(p.heads / p.kv_heads));
+  return {int(head / p.heads), int(head % p.heads), q_tile, kv, int(tiles(keys, kKeys))};
+}
 
-// A place in the ring and the parity of its barriers' phase.
+// A place in a ring and the parity of its barriers' phase.
+template <unsigned kPlaces = kStages>
 struct Turn {
   unsigned stage, parity;
-  __device__ explicit Turn(unsigned i) : stage(i % kStages), parity(i / kStages & 1) {}
+  __device__ explicit Turn(unsigned i) : stage(i % kPlaces), parity(i / kPlaces & 1) {}
 };
 
 template <class C>
-__device__ void produce(const AttentionParams& p, typename C::Memory& memory) {
-  constexpr int kDim = C::kDimension;
-  const Place place{p};
-  const int count = place.count();
-  const int64_t first = place.kv_index();
-  memory.q_full.expect(sizeof memory.q);
-  bulk_copy(memory.q, static_cast<const char*>(p.x.q) + place.q_index() * kQRows * kDim, sizeof memory.q,
-            memory.q_full);
-  for (int i = 0; i < count; ++i) {
-    const Turn turn(i);
-    const int64_t tile = first + count - 1 - i;
-    if (i >= kStages) memory.k_empty[turn.stage].wait(turn.parity ^ 1);
-    memory.k_full[turn.stage].expect(kKeys * kDim + sizeof memory.k_scale[0]);
-    bulk_copy(memory.k[turn.stage], static_cast<const char*>(p.x.k) + tile * kKeys * kDim, kKeys * kDim,
-              memory.k_full[turn.stage]);
-    bulk_copy(memory.k_scale[turn.stage], p.x.k_scale + tile * kKScalesPerTile, sizeof memory.k_scale[0],
-              memory.k_full[turn.stage]);
-    if (i >= kStages) memory.v_empty[turn.stage].wait(turn.parity ^ 1);
-    memory.v_full[turn.stage].expect(kDim * kKeys + (C::kTileScale ? sizeof memory.v_scale[0] : 0));
-    bulk_copy(memory.v[turn.stage], static_cast<const char*>(p.x.v) + tile * kDim * kKeys, kDim * kKeys,
-              memory.v_full[turn.stage]);
-    if constexpr (C::kTileScale) {
-      bulk_copy(memory.v_scale[turn.stage], p.x.v_scale + tile * kDim, sizeof memory.v_scale[0],
-                memory.v_full[turn.stage]);
+class Producer {
+ public:
+  __device__ Producer(const AttentionParams& params, typename C::Memory& shared)
+      : p(params), memory(shared) {}
+
+  __device__ void run() {
+    const unsigned q_tiles = unsigned(tiles(p.q_len, kQRows)), all = q_tiles * p.heads * p.batch;
+    unsigned index = blockIdx.x;
+    for (unsigned n = 0;; ++n) {
+      const Turn<kQStages> turn(n);
+      if (n >= kQStages) memory.q_empty[turn.stage].wait(turn.parity ^ 1);
+      if (index >= all) {
+        memory.items[turn.stage].count = 0;
+        memory.q_full[turn.stage].arrive();
+        return;
+      }
+      const Item item = item_at(p, index, q_tiles, kDim);
+      memory.items[turn.stage] = item;
+      queries(item, turn.stage, (int64_t(item.batch) * p.heads + item.head) * q_tiles + item.q_tile);
+      // Wraps to 0 with the last of all blocks, each of which asks once too often.
+      index = gridDim.x + atomicInc(p.next, all - 1);
+      keys_and_values(item);
     }
   }
-}
+
+ private:
+  static constexpr int kDim = C::kDimension;
+
+  __device__ void queries(const Item& item, unsigned stage, int64_t tile) {
+    constexpr int kScales = q_scales_per_tile(Arch::Sm90);
+    constexpr uint32_t kChannels = kDim * sizeof(float);
+    const int64_t kv = int64_t(item.kv) * kDim;
+    Barrier& full = memory.q_full[stage];
+    full.expect(sizeof memory.q[0] + sizeof memory.q_scale[0] + (C::kTileScale ? 0 : kChannels) +
+                (p.x.v_mean ? kChannels : 0));
+    if constexpr (!C::kTileScale) bulk_copy(memory.v_scale[stage], p.x.v_scale + kv, kChannels, full);
+    if (p.x.v_mean) bulk_copy(memory.v_mean[stage], p.x.v_mean + kv, kChannels, full);
+    bulk_copy(memory.q[stage], static_cast<const char*>(p.x.q) + tile * kQRows * kDim, sizeof memory.q[0],
+              full);
+    bulk_copy(memory.q_scale[stage], p.x.q_scale + tile * kScales, sizeof memory.q_scale[0], full);
+  }
+
+  __device__ void keys_and_values(const Item& item) {
+    const int64_t first = item.kv * tiles(p.kv_len, kKeys);
+#pragma unroll 1  // registers are few here
+    for (int i = 0; i < item.count; ++i, ++done) {
+      const Turn turn(done);
+      const int64_t tile = first + item.count - 1 - i;
+      if (done >= kStages) memory.k_empty[turn.stage].wait(turn.parity ^ 1);
+      memory.k_full[turn.stage].expect(kKeys * kDim + sizeof memory.k_scale[0]);
+      bulk_copy(memory.k[turn.stage], static_cast<const char*>(p.x.k) + tile * kKeys * kDim, kKeys * kDim,
+                memory.k_full[turn.stage]);
+      bulk_copy(memory.k_scale[turn.stage], p.x.k_scale + tile * kKScalesPerTile, sizeof memory.k_scale[0],
+                memory.k_full[turn.stage]);
+      if (done >= kStages) memory.v_empty[turn.stage].wait(turn.parity ^ 1);
+      memory.v_full[turn.stage].expect(kDim * kKeys + (C::kTileScale ? sizeof memory.v_scale[0] : 0));
+      bulk_copy(memory.v[turn.stage], static_cast<const char*>(p.x.v) + tile * kDim * kKeys, kDim * kKeys,
+                memory.v_full[turn.stage]);
+      if constexpr (C::kTileScale) {
+        bulk_copy(memory.v_scale[turn.stage], p.x.v_scale + tile * kDim, sizeof memory.v_scale[0],
+                  memory.v_full[turn.stage]);
+      }
+    }
+  }
+
+  const AttentionParams& p;
+  typename C::Memory& memory;
+  unsigned done = 0;  // tiles of keys so far
+};
 
 __device__ inline float exp2_approx(float x) {
   float y;
@@ -133,18 +186,23 @@ struct Softmax {
   float sum[2] = {0, 0};           // of this thread's P, times 448
   float decay[2] = {1, 1};         // what the last tile scales earlier results by
 
-  // From scores to P, in place: the bits of a float each. limit: keys of the tile that each row sees, if
-  // kMasked.
+  // From scores to P, in place: the bits of a float each. limit: keys of the tile that each row sees, from
+  // this thread's first on, if kMasked.
   template <bool kMasked, bool kSumUp>
   __device__ void step(int (&s)[64], float sigma, const int (&limit)[2]) {
-    const int column = threadIdx.x % 4 * 2;
-    const auto seen = [&](int i) { return !kMasked || i / 4 * 8 + column + i % 2 < limit[i % 4 / 2]; };
+    const auto seen = [&](int i) { return !kMasked || i / 4 * 8 + i % 2 < limit[i % 4 / 2]; };
     int top[2][2] = {{INT_MIN, INT_MIN}, {INT_MIN, INT_MIN}};  // two chains a row: one would wait for itself
 #pragma unroll
     for (int i = 0; i < 64; i += 2) {
       int& most_so_far = top[i % 4 / 2][i / 4 % 2];
       most_so_far = __vimax3_s32(most_so_far, seen(i) ? s[i] : INT_MIN, seen(i + 1) ? s[i + 1] : INT_MIN);
     }
+    // The bits of kMagic plus a small integer are the float of that sum: an addition where a conversion would
+    // take a slower pipe. What is too much goes with the offset, rounded down, so that no P passes 448; it
+    // moves the scores of a group of keys by at most 1.5 units of their integers, where rounding to integers
+    // moved them by hundreds.
+    constexpr int kMagic = 0x4b400000;
+    constexpr float kMagicValue = 12582912;  // 1.5 * 2^23
     float offset[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
@@ -154,13 +212,13 @@ struct Softmax {
       const float now = fmaxf(most[row], over_quad(score, [](float a, float b) { return fmaxf(a, b); }));
       decay[row] = exp2_approx(most[row] - now);
       most[row] = now;
-      offset[row] = kLog2Of448 - now;
+      offset[row] = __fmaf_rd(-kMagicValue, sigma, kLog2Of448 - now);
       if (kSumUp) sum[row] *= decay[row];
     }
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       const int row = i % 4 / 2;
-      const float e = seen(i) ? exp2_approx(fmaf(float(s[i]), sigma, offset[row])) : 0.f;
+      const float e = seen(i) ? exp2_approx(fmaf(__int_as_float(s[i] + kMagic), sigma, offset[row])) : 0.f;
       if (kSumUp) sum[row] += e;
       s[i] = __float_as_int(e);
     }
@@ -177,92 +235,107 @@ __device__ inline void pack(const int (&s)[64], uint32_t (&p)[16]) {
   }
 }
 
-// One consumer warpgroup: 64 queries.
+// One consumer warpgroup: 64 queries at a time.
 template <class C>
-struct Consumer {
+class Consumer {
+ public:
+  __device__ Consumer(const AttentionParams& params, typename C::Memory& shared)
+      : p(params), memory(shared), group(__shfl_sync(0xffffffffu, int(threadIdx.x / 128), 0) - 1) {}
+
+  __device__ void run() {
+    memory.q_full[0].wait(0);
+    memory.k_full[0].wait(0);
+    if (group == 1) give_turn(1);  // the second warpgroup leaves the first turn to the other
+    products_begin();
+    issue_scores(0, Turn(0));
+    products_commit();
+    products_wait<0>();
+    pin(s);
+    for (unsigned n = 0;; ++n) {
+      const Turn<kQStages> now(n), next(n + 1);
+      queries(now.stage);
+      memory.q_full[next.stage].wait(next.parity);
+      const bool more = memory.items[next.stage].count > 0;
+      finish(next.stage, more);
+      store(now.stage);
+      release(memory.q_empty[now.stage]);
+      if (!more) return;
+      first += count;
+    }
+  }
+
+ private:
   static constexpr int kDim = C::kDimension, kOut = kDim / 2, kProduct = C::kRows / 2;
   const AttentionParams& p;
   typename C::Memory& memory;
-  const int count;  // tiles of keys
-  const int group;  // 0 or 1, known to be the same in the whole warp
-  float q_scale;    // of both rows, times the softmax scale in units of log2
+  const int group;     // 0 or 1, known to be the same in the whole warp
+  unsigned first = 0;  // in the ring, the first tile of keys of these queries
+  int count = 0;       // tiles of keys
+  float q_scale;       // of both rows, times the softmax scale in units of log2
   Softmax softmax;
-  float decay[2] = {1, 1};  // of the tile whose P V is under way
+  float decay[2];  // of the tile whose P V is under way
   int s[64];
   uint32_t probabilities[16];
   float out[kOut], product[kProduct];
 
-  __device__ Consumer(const AttentionParams& params, typename C::Memory& shared)
-      : p(params),
-        memory(shared),
-        count(Place{p}.count()),
-        group(__shfl_sync(0xffffffffu, int(threadIdx.x / 128), 0) - 1) {
-    const int index = q_scale_index(row_of_tile(0), q_group(Arch::Sm90));
-    q_scale = p.x.q_scale[Place{p}.q_index() * q_scales_per_tile(Arch::Sm90) + index] * (p.scale * kLog2E);
-#pragma unroll
-    for (int i = 0; i < kOut; ++i) out[i] = 0;
-  }
-
-  __device__ static int lane() {
-    return threadIdx.x % 32;
-  }
+  __device__ static int lane() { return threadIdx.x % 32; }
   // Of this thread's two rows, among the 128 of the tile.
-  __device__ static int row_of_tile(int row) {
-    return (threadIdx.x - 128) / 32 * 16 + lane() / 4 + row * 8;
-  }
-  __device__ int query(int row) const {
-    return Place{p}.q_tile() * kQRows + row_of_tile(row);
-  }
+  __device__ static int row_of_tile(int row) { return (threadIdx.x - 128) / 32 * 16 + lane() / 4 + row * 8; }
 
-  __device__ void issue_scores(const Turn& turn) {
-    const uint64_t a = tile_descriptor<kDim>(memory.q + group * 64 * kDim);
+  // Between products_begin and products_commit, as is the next.
+  __device__ void issue_scores(unsigned q_stage, const Turn<>& turn) {
+    const uint64_t a = tile_descriptor<kDim>(memory.q[q_stage] + group * 64 * kDim);
     const uint64_t b = tile_descriptor<kDim>(memory.k[turn.stage]);
-    products_begin();
     pin(s);
 #pragma unroll
     for (int k = 0; k < kDim / 32; ++k) multiply_scores(s, a + 2 * k, b + 2 * k, k > 0);
-    products_commit();
   }
 
-  __device__ void issue_values(const Turn& turn) {
+  __device__ void issue_values(const Turn<>& turn) {
     const uint64_t b = tile_descriptor<kKeys>(memory.v[turn.stage]);
-    products_begin();
 #pragma unroll
     for (int k = 0; k < kKeys / 32; ++k) {
       const uint32_t a[4] = {probabilities[4 * k], probabilities[4 * k + 1], probabilities[4 * k + 2],
                              probabilities[4 * k + 3]};
       multiply_values(product, a, b + 2 * k, k > 0);
     }
+  }
+
+  // A group of products each, in this order.
+  __device__ void issue(unsigned q_stage, const Turn<>& scores, const Turn<>& values) {
+    products_begin();
+    issue_scores(q_stage, scores);
+    products_commit();
+    products_begin();
+    issue_values(values);
     products_commit();
   }
 
-  // Until the keys of tile i and the values of the tile before have come.
-  __device__ void await_tiles(int i) {
-    const Turn turn(i), last(i - 1);
-    if (i < count) memory.k_full[turn.stage].wait(turn.parity);
-    memory.v_full[last.stage].wait(last.parity);
-  }
-
-  // A warp is done with a place of the ring.
+  // A warp is done with a place of a ring.
   __device__ void release(Barrier& empty) const {
     __syncwarp();
     if (lane() == 0) empty.arrive();
   }
 
+  // Of tile i of keys, whose scores have come.
   template <bool kMasked>
-  __device__ void exponentials(int i, const Turn& turn) {
+  __device__ void exponentials(int i, unsigned q_stage) {
+    const Turn turn(first + i);
     const float sigma = q_scale * memory.k_scale[turn.stage][lane() % 4];
     release(memory.k_empty[turn.stage]);
     int limit[2] = {kKeys, kKeys};
     if constexpr (kMasked) {
 #pragma unroll
-      for (int row = 0; row < 2; ++row) limit[row] = Place{p}.keys_seen(query(row)) - (count - 1 - i) * kKeys;
+      for (int row = 0; row < 2; ++row) {
+        const int query = memory.items[q_stage].q_tile * kQRows + row_of_tile(row);
+        limit[row] = keys_seen(p, query) - (count - 1 - i) * kKeys - lane() % 4 * 2;
+      }
     }
     softmax.template step<kMasked, !C::kOnes>(s, sigma, limit);
   }
 
   // The second level: the product of one tile joins the result in fp32.
-  __device__ void accumulate(const Turn& turn) {
+  __device__ void accumulate(const Turn<>& turn) {
 #pragma unroll
     for (int i = 0; i < kOut; ++i) {
       float x = product[i];
@@ -276,7 +349,7 @@ struct Consumer {
     }
   }
 
-  // P of tile i, from its scores. The product that read the registers of P is done.
+  // P of the tile whose scores are in s. The product that read the registers of P is done.
   __device__ void next_probabilities() {
     pack(s, probabilities);
     decay[0] = softmax.decay[0], decay[1] = softmax.decay[1];
@@ -284,22 +357,21 @@ struct Consumer {
 
   // Scores of tile i beside P V of tile i - 1.
   template <bool kMasked>
-  __device__ void tile(int i) {
-    const Turn turn(i), last(i - 1);
+  __device__ void tile(int i, unsigned q_stage) {
+    const Turn turn(first + i), last(first + i - 1), next(first + i + 1);
     await_turn(1 + group);
-    issue_scores(turn);
-    issue_values(last);
-    if (group == 0 || i + 1 < count) give_turn(2 - group);
+    issue(q_stage, turn, last);
+    give_turn(2 - group);
     if constexpr (kMasked) {  // rare: nothing is hidden here, and registers are saved
       products_wait<0>();
       pin(s), pin(product);
       accumulate(last);
-      exponentials<kMasked>(i, turn);
+      exponentials<kMasked>(i, q_stage);
       await_tiles(i + 1);
     } else {
       products_wait<1>();
       pin(s);
-      exponentials<kMasked>(i, turn);
+      exponentials<kMasked>(i, q_stage);
       pin(s);
       await_tiles(i + 1);  // a loop: ptxas would move the exponentials behind the wait for the product
       products_wait<0>();
@@ -310,95 +382,123 @@ struct Consumer {
     release(memory.v_empty[last.stage]);
   }
 
-  // The first tile of all; the second warpgroup then leaves the first turn to the other.
-  __device__ void first_tile() {
-    const Turn turn(0);
-    memory.q_full.wait(0);
-    memory.k_full[0].wait(0);
-    if (group == 1 && count > 1) give_turn(1);
-    issue_scores(turn);
-    products_wait<0>();
-    pin(s);
-    exponentials<true>(0, turn);
+  // Until the keys of tile i and the values of the tile before have come.
+  __device__ void await_tiles(int i) {
+    const Turn turn(first + i), last(first + i - 1);
+    if (i < count) memory.k_full[turn.stage].wait(turn.parity);
+    memory.v_full[last.stage].wait(last.parity);
+  }
+
+  // All tiles of keys, but for P V of the last. The scores of the first have come.
+  __device__ void queries(unsigned q_stage) {
+    count = memory.items[q_stage].count;
+    const int q_tile = memory.items[q_stage].q_tile;
+    q_scale =
+        memory.q_scale[q_stage][q_scale_index(row_of_tile(0), q_group(Arch::Sm90))] * (p.scale * kLog2E);
+    softmax = {};
+#pragma unroll
+    for (int i = 0; i < kOut; ++i) out[i] = 0;
+    exponentials<true>(0, q_stage);
     next_probabilities();
     await_tiles(1);
-  }
-
-  __device__ void run() {
-    first_tile();
-    // Tiles that some row does not see wholly.
-    const int whole = max(Place{p}.keys_seen(Place{p}.q_tile() * kQRows + group * 64), 0) / kKeys;
+    // Tiles that some row does not see wholly come first.
+    const int whole = max(keys_seen(p, q_tile * kQRows + group * 64), 0) / kKeys;
     int i = 1;
-    for (; i < count - whole; ++i) tile<true>(i);
-    for (; i < count; ++i) tile<false>(i);
-    const Turn last(count - 1);
-    issue_values(last);
-    products_wait<0>();
-    pin(product);
-    accumulate(last);
+    for (; i < count - whole; ++i) tile<true>(i, q_stage);
+    for (; i < count; ++i) tile<false>(i, q_stage);
   }
 
-  __device__ void store() {
+  // P V of the last tile, beside the first scores of the next queries; without those, scores of whatever is
+  // there are computed and left.
+  __device__ void finish(unsigned next_stage, bool more) {
+    const Turn last(first + count - 1), next(first + count);
+    if (more) memory.k_full[next.stage].wait(next.parity);
+    await_turn(1 + group);
+    issue(next_stage, next, last);
+    if (more || group == 0) give_turn(2 - group);
+    products_wait<0>();
+    pin(s), pin(product);
+    accumulate(last);
+    release(memory.v_empty[last.stage]);
+  }
+
+  __device__ void store(unsigned q_stage) {
+    const Item& item = memory.items[q_stage];
+    float inverse[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      float sum = softmax.sum[row];
-      sum = C::kOnes ? __shfl_sync(0xffffffffu, sum, lane() & ~3)
-                     : over_quad(sum, [](float a, float b) { return a + b; });
-      const int at = query(row);
-      if (at >= p.q_len) continue;
-      if (p.lse && lane() % 4 == 0) store_lse(at, sum, softmax.most[row]);
-      store_row(at, row, sum > 0 ? 1 / sum : 0.f);
+      const float sum = C::kOnes ? __shfl_sync(0xffffffffu, softmax.sum[row], lane() & ~3)
+                                 : over_quad(softmax.sum[row], [](float a, float b) { return a + b; });
+      inverse[row] = sum > 0 ? 1 / sum : 0.f;
+      const int query = item.q_tile * kQRows + row_of_tile(row);
+      if (p.lse && lane() % 4 == 0 && query < p.q_len) store_lse(item, query, sum, softmax.most[row]);
     }
+    store_rows(item, q_stage, inverse);
   }
 
-  __device__ void store_lse(int at, float sum, float most) const {
-    const Place place{p};
-    const int64_t index = (int64_t(place.batch()) * p.heads + place.head()) * p.q_len + at;
+  __device__ void store_lse(const Item& item, int query, float sum, float most) const {
+    const int64_t index = (int64_t(item.batch) * p.heads + item.head) * p.q_len + query;
     float lse = -INFINITY;
     if (sum > 0)
       lse = kLn2 * (most + log2f(sum) - kLog2Of448) + (p.x.q_shift ? p.x.q_shift[index] * p.scale : 0.f);
     p.lse[index] = lse;
   }
 
-  __device__ void store_row(int at, int row, float inverse) {
-    const Destination* to = p.to;
-    while (at >= to->end) ++to;
-    const Place place{p};
-    const int64_t start = place.batch() * to->batch + (at - to->begin) * to->token + place.head() * to->head;
-    const int64_t kv = (int64_t(place.batch()) * p.kv_heads + place.kv_head()) * kDim;
+  __device__ void store_rows(const Item& item, unsigned q_stage, const float (&inverse)[2]) {
+    uint32_t* to[2];
+    float present[2];
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      to[row] = row_of_result(item, item.q_tile * kQRows + row_of_tile(row));
+      present[row] = inverse[row] > 0 ? 1.f : 0.f;
+    }
+    const bool bf16 = p.scalar == sagelab::kernel::Scalar::BFloat16;
 #pragma unroll
     for (int j = 0; j < kDim / 8; ++j) {
       const int column = j * 8 + lane() % 4 * 2;
-      if (column >= p.head_dim) continue;
-      float2 x{out[j * 4 + row * 2] * inverse, out[j * 4 + row * 2 + 1] * inverse};
-      if constexpr (!C::kTileScale) {
-        const float2 scale = *reinterpret_cast<const float2*>(p.x.v_scale + kv + column);
-        x.x *= scale.x, x.y *= scale.y;
-      }
-      if (p.x.v_mean && inverse > 0) {
-        const float2 mean = *reinterpret_cast<const float2*>(p.x.v_mean + kv + column);
-        x.x += mean.x, x.y += mean.y;
-      }
-      if (p.scalar == sagelab::kernel::Scalar::BFloat16) {
-        *reinterpret_cast<__nv_bfloat162*>(static_cast<__nv_bfloat16*>(to->out) + start + column) =
-            __float22bfloat162_rn(x);
-      } else {
-        *reinterpret_cast<__half2*>(static_cast<__half*>(to->out) + start + column) = __float22half2_rn(x);
+      float2 scale{1, 1};
+      if constexpr (!C::kTileScale)
+        scale = *reinterpret_cast<const float2*>(memory.v_scale[q_stage] + column);
+      const float2 mean = *reinterpret_cast<const float2*>(memory.v_mean[q_stage] + column);
+#pragma unroll
+      for (int row = 0; row < 2; ++row) {
+        const float* x = out + j * 4 + row * 2;
+        const uint32_t pair = rounded(fmaf(mean.x, present[row], x[0] * inverse[row] * scale.x),
+                                      fmaf(mean.y, present[row], x[1] * inverse[row] * scale.y), bf16);
+        if (to[row] && column < p.head_dim) to[row][column / 2] = pair;
       }
     }
+  }
+
+  __device__ static uint32_t rounded(float low, float high, bool bf16) {
+    uint32_t a, b;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(a) : "f"(high), "f"(low));
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(b) : "f"(high), "f"(low));
+    return bf16 ? a : b;
+  }
+
+  // In pairs of elements; null beyond the last query.
+  __device__ uint32_t* row_of_result(const Item& item, int query) const {
+    if (query >= p.q_len) return nullptr;
+    const Destination* to = p.to;
+    while (query >= to->end) ++to;
+    const int64_t start = item.batch * to->batch + (query - to->begin) * to->token + item.head * to->head;
+    return static_cast<uint32_t*>(to->out) + start / 2;
   }
 };
 
 template <class C>
 __device__ void set_up(typename C::Memory& memory) {
   if (threadIdx.x == 0) {
-    memory.q_full.init(1);
+    for (int i = 0; i < kQStages; ++i) memory.q_full[i].init(1), memory.q_empty[i].init(kConsumerWarps);
     for (int i = 0; i < kStages; ++i) {
       memory.k_full[i].init(1), memory.v_full[i].init(1);
       memory.k_empty[i].init(kConsumerWarps), memory.v_empty[i].init(kConsumerWarps);
     }
     publish_barriers();
   }
+  for (int i = threadIdx.x; i < kQStages * C::kDimension; i += kThreads)
+    memory.v_mean[i / C::kDimension][i % C::kDimension] = 0;
   if constexpr (C::kOnes) {
     constexpr uint32_t kOne = 0x38383838;  // 1.0 in e4m3
     constexpr int kWords = 8 * kKeys / 4;
@@ -406,8 +506,8 @@ __device__ void set_up(typename C::Memory& memory) {
       uint32_t* rows = reinterpret_cast<uint32_t*>(memory.v[i / kWords] + C::kDimension * kKeys);
       rows[i % kWords] = i % kWords < kKeys / 4 ? kOne : 0;
     }
-    publish_to_async();
   }
+  publish_to_async();
   __syncthreads();
 }
 
@@ -418,13 +518,11 @@ __global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_con
   auto& memory = *reinterpret_cast<typename C::Memory*>(raw + (misaligned ? 1024 - misaligned : 0));
   set_up<C>(memory);
   if (threadIdx.x < 128) {
-    give_registers<24>();
-    if (threadIdx.x == 0 && Place{p}.count() > 0) produce<C>(p, memory);
+    give_registers<40>();
+    if (threadIdx.x == 0) Producer<C>(p, memory).run();
   } else {
-    take_registers<240>();
-    Consumer<C> consumer(p, memory);
-    if (consumer.count > 0) consumer.run();
-    consumer.store();
+    take_registers<232>();
+    Consumer<C>(p, memory).run();
   }
 }
 
@@ -434,7 +532,13 @@ cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
   static const cudaError_t allowed =
       cudaFuncSetAttribute(attention_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (allowed != cudaSuccess) return allowed;
-  const dim3 grid(unsigned(tiles(p.q_len, kQRows)), p.heads, p.batch);
+  int device = 0, processors = 0;
+  if (const cudaError_t status = cudaGetDevice(&device); status != cudaSuccess) return status;
+  if (const cudaError_t status = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+      status != cudaSuccess)
+    return status;
+  const int64_t items = tiles(p.q_len, kQRows) * p.heads * p.batch;
+  const unsigned grid = unsigned(items < processors ? items : processors);
   attention_kernel<C><<<grid, kThreads, kBytes, stream>>>(p);
   return cudaGetLastError();
 }

@@ -10,7 +10,7 @@ template <int kDim>
 cudaError_t select(const AttentionParams& p, cudaStream_t stream) {
   const Settings& s = p.settings;
   if (s.qk != Qk::Int8 || s.pv != Pv::Fp8 || s.smooth_q) return cudaErrorNotSupported;
-  if (s.v == VScale::Channel) {
+  if (s.v != VScale::Tile) {
     return s.sum == Sum::Fp32 ? launch<Config<kDim, VScale::Channel, Sum::Fp32>>(p, stream)
                               : launch<Config<kDim, VScale::Channel, Sum::Matrix>>(p, stream);
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "attention/sage2/layout.h"
+#include "attention/sage2/twin.h"
 #include "tests/attention/sage2/inputs.h"
 
 namespace sagelab::attention::sage2::test {
@@ -82,9 +83,27 @@ at::Tensor decoded_v(const at::Tensor& tiles, Pv pv) {
   return values.transpose(-1, -2).index_select(-2, at::tensor(position));
 }
 
-Scaled values(const at::Tensor& tiles, const Settings& s) {
-  const at::Tensor amax =
-      s.v == VScale::Tile ? tiles.abs().amax(-2) : tiles.abs().amax(at::IntArrayRef{-2, -3}).unsqueeze(2);
+std::vector<int64_t> sampled_tokens(int64_t length) {
+  std::vector<int64_t> all;
+  for (int64_t block = 0; block < tiles(length, kSampleStride); ++block)
+    all.push_back(sampled_token(block, length));
+  return all;
+}
+
+// What the scales of V are made from, of smoothed tiles [B, H, tiles, rows, D].
+at::Tensor v_amax(const at::Tensor& tiles, const Settings& s, int64_t length) {
+  if (s.v == VScale::Tile) return tiles.abs().amax(-2);
+  const at::Tensor all = tiles.abs().amax(at::IntArrayRef{-2, -3}).unsqueeze(2);
+  if (s.v == VScale::Channel) return all;
+  const at::Tensor some =
+      tiles.flatten(2, 3).index_select(2, at::tensor(sampled_tokens(length))).abs().amax(2, true);
+  const at::Tensor room = some * kVMargin;
+  EXPECT_TRUE((all * 2 < room).logical_or(all == 0).all().item<bool>()) << "these inputs were to fit";
+  return room;
+}
+
+Scaled values(const at::Tensor& tiles, const Settings& s, int64_t length) {
+  const at::Tensor amax = v_amax(tiles, s, length);
   if (s.pv == Pv::Fp16) {
     const at::Tensor scale = at::exp2(at::ceil(at::log2(amax / 32768))).clamp_min(1);
     return {(tiles / scale.unsqueeze(-2)).to(at::kHalf).to(at::kFloat), scale};
@@ -145,7 +164,7 @@ TEST_P(Quantize, IsByteForByteWhatTheFormulasGive) {
   expect_same(decoded(x.k, s.qk), k8.values, "k");
   expect_same(x.k_scale, k8.scale, "k_scale");
 
-  const Scaled v = values(tiled(call.v, rows, x.v_mean) * tiled(real, rows), s);
+  const Scaled v = values(tiled(call.v, rows, x.v_mean) * tiled(real, rows), s, call.v.size(1));
   expect_same(decoded_v(x.v, s.pv), v.values, "v");
   expect_same(x.v_scale, v.scale, "v_scale");
   EXPECT_FALSE(x.q_odd.any().item<bool>());
@@ -170,8 +189,8 @@ std::vector<Case> cases() {
   for (const char* spec :
        {"sage2", "sage2(arch=sm80)", "sage2(arch=sm89)", "sage2(pv=fp8half)", "sage2(qk=int4)",
         "sage2(arch=sm80,qk=int4)", "sage2(v=tile,smooth_v=full)", "sage2(arch=sm89,v=tile)",
-        "sage2(mean=off)", "sage2(mean=sampled,smooth_v=sampled)", "sage2(arch=sm80,smooth_v=full)",
-        "sage2(qk=int4,smooth_q=off)"}) {
+        "sage2(mean=off)", "sage2(mean=full,v=channel)", "sage2(arch=sm80,smooth_v=full)",
+        "sage2(smooth_v=off)", "sage2(qk=int4,smooth_q=off)"}) {
     for (const Shape& shape :
          {Shape{300, 197, 128, 4, 2, 2}, Shape{1, 1, 64}, Shape{128, 64, 40, 2, 1}, Shape{65, 129, 96}}) {
       all.push_back({spec, shape});
@@ -182,29 +201,70 @@ std::vector<Case> cases() {
 INSTANTIATE_TEST_SUITE_P(Every, Quantize, testing::ValuesIn(cases()));
 
 TEST(QuantizeMeans, AreOverAllTokensOrTheSampledOnes) {
-  const Call call = call_of({5, 1000, 64, 2, 2, 2});
-  const Quantized full = quantize(call, settings_of("sage2(smooth_v=full)"));
+  Call call = call_of({5, 1000, 64, 2, 2, 2});
+  call.v = call.v + 3;
+  const Quantized full = quantize(call, settings_of("sage2(mean=full,smooth_v=full)"));
   EXPECT_LT((full.k_mean - call.k.mean(1)).abs().max().item<double>(), 1e-6);
   EXPECT_LT((full.v_mean - call.v.mean(1)).abs().max().item<double>(), 1e-6);
-  std::vector<int64_t> tokens;
-  for (int64_t b = 0; b < 8; ++b) tokens.push_back(sampled_token(b, 1000));
-  for (int64_t b = 0; b < 8; ++b) EXPECT_EQ(std::min(tokens[size_t(b)] / 128, int64_t{7}), b);
-  const at::Tensor sample = call.k.index_select(1, at::tensor(tokens)).mean(1);
-  const Quantized sampled = quantize(call, settings_of("sage2(mean=sampled)"));
-  EXPECT_LT((sampled.k_mean - sample).abs().max().item<double>(), 1e-6);
+  const std::vector<int64_t> tokens = sampled_tokens(1000);
+  ASSERT_EQ(tokens.size(), size_t(1000 + kSampleStride - 1) / kSampleStride);
+  for (size_t b = 0; b < tokens.size(); ++b) EXPECT_EQ(tokens[b] / kSampleStride, int64_t(b));
+  const auto sample = [&](const at::Tensor& x) { return x.index_select(1, at::tensor(tokens)).mean(1); };
+  const Quantized sampled = quantize(call, settings_of("sage2(mean=sampled,smooth_v=sampled)"));
+  EXPECT_LT((sampled.k_mean - sample(call.k)).abs().max().item<double>(), 1e-6);
+  EXPECT_LT((sampled.v_mean - sample(call.v)).abs().max().item<double>(), 1e-6);
 }
 
-// Every 128th token of a 64 x 64 grid is of one column; the jitter sees nearly all of them.
+TEST(QuantizeMeans, OfVAreTakenWhereTheyAreLarge) {
+  Call call = call_of({5, 1000});
+  call.v.select(3, 7).add_(2);
+  for (const char* spec : {"sage2", "sage2(v=channel)", "sage2(v=tile)", "sage2(v=tile,smooth_v=full)"}) {
+    const Quantized x = quantize(call, settings_of(spec));
+    EXPECT_TRUE(x.v_mean.select(2, 7).gt(1.5).all().item<bool>()) << spec;
+    EXPECT_GT(x.v_mean.eq(0).sum().item<int64_t>(), 100) << spec;
+  }
+}
+
+// One value that no sampled token announces: the head gets the scales of all its tokens, the other keeps its
+// own.
+TEST(QuantizeValues, BeyondTheRoomOfSampledScales) {
+  const auto tokens = sampled_tokens(500);
+  const int64_t hidden = tokens[3] == 48 ? 49 : 48;
+  ASSERT_EQ(std::count(tokens.begin(), tokens.end(), hidden), 0);
+  for (const double size : {30., 1000.}) {
+    Call call = call_of({5, 500});
+    call.v[0][hidden][1][9] = size;
+    const Quantized x = quantize(call, settings_of("sage2")),
+                    all = quantize(call, settings_of("sage2(v=channel)"));
+    const bool refit = size > 100;
+    const at::Tensor ratio = x.v_scale / all.v_scale;
+    EXPECT_TRUE(ratio[0][0].gt(4).all().item<bool>());
+    EXPECT_EQ(ratio[0][1].gt(1.2).any().item<bool>(), !refit) << size;
+    const at::Tensor exact = exact_of(call).out;
+    EXPECT_LT(relative_error(attend(x, call, settings_of("sage2")).out, exact), .06) << size;
+  }
+}
+
+TEST(QuantizeValues, ChannelsWhoseSampledTokensAreZero) {
+  Call call = call_of({5, 500});
+  const at::Tensor kept = call.v[0][49].clone();
+  call.v.zero_();
+  call.v[0][sampled_token(3, 500) == 49 ? 50 : 49].copy_(kept);
+  const Settings s = settings_of("sage2");
+  EXPECT_LT(relative_error(attend(quantize(call, s), call, s).out, exact_of(call).out), .06);
+}
+
+// Every 16th token of a 64 x 64 grid is of four columns; the jitter sees all.
 TEST(QuantizeMeans, SampledTokensAreOfManyColumns) {
   std::vector<bool> seen(64);
   for (int64_t b = 0; b < 256; ++b) seen[size_t(sampled_token(b, 1 << 20) % 64)] = true;
-  EXPECT_GT(std::count(seen.begin(), seen.end(), true), 48);
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), true), 64);
 }
 
 TEST(QuantizeMeans, MayBeGiven) {
   const Call call = call_of({9, 200, 40});
   const Means means{call.k.mean(1) + 1, call.v.mean(1) - 1};
-  const Quantized x = quantize(call, settings_of("sage2(smooth_v=full)"), &means);
+  const Quantized x = quantize(call, settings_of("sage2(mean=full,smooth_v=full)"), &means);
   EXPECT_TRUE(x.k_mean.narrow(2, 0, 40).equal(means.k));
   EXPECT_TRUE(x.v_mean.narrow(2, 0, 40).equal(means.v));
 }

@@ -11,9 +11,15 @@ namespace {
 
 TEST(Sage2Settings, WhatIsNotGivenFollows) {
   Settings plain;  // the paper's
-  EXPECT_EQ(settings_of("sage2(sum=fp32)"), plain);
-  plain.sum = Sum::Matrix;
+  EXPECT_EQ(settings_of("sage2(mean=full,smooth_v=off,v=channel,sum=fp32)"), plain);
+  plain.sum = Sum::Matrix, plain.smooth_k = plain.smooth_v = Mean::Sampled, plain.v = VScale::Sampled;
   EXPECT_EQ(settings_of("sage2"), plain);
+  EXPECT_EQ(settings_of("sage2(arch=sm80)").smooth_v, Mean::Off);
+  EXPECT_EQ(settings_of("sage2(arch=sm80)").v, VScale::Channel);
+  EXPECT_EQ(settings_of("sage2(arch=sm89)").v, VScale::Sampled);
+  EXPECT_EQ(settings_of("sage2(v=channel)").smooth_v, Mean::Full);
+  EXPECT_EQ(settings_of("sage2(pv=fp8half)").v, VScale::Channel);
+  EXPECT_EQ(settings_of("sage2(v=tile)", Arch::Sm80).arch, Arch::Sm89);
   EXPECT_EQ(settings_of("sage2", Arch::Sm89).sum, Sum::Fp32);
   EXPECT_EQ(settings_of("sage2", Arch::Sm80).pv, Pv::Fp16);
   EXPECT_EQ(settings_of("sage2", Arch::Sm89).arch, Arch::Sm89);
@@ -30,13 +36,15 @@ TEST(Sage2Settings, WhatIsNotGivenFollows) {
 TEST(Sage2Settings, CanonicalSpecs) {
   const std::pair<const char*, const char*> specs[] = {
       {"sage2", "sage2"},
-      {"sage2(qk=int8,pv=fp8,mean=full,smooth_v=off,smooth_q=off,v=channel,sum=matrix)", "sage2"},
-      {"sage2(qk=int8,pv=fp8,mean=full,smooth_v=off,smooth_q=off,v=channel,sum=fp32)", "sage2(sum=fp32)"},
+      {"sage2(qk=int8,pv=fp8,mean=sampled,smooth_v=sampled,smooth_q=off,v=sampled,sum=matrix)", "sage2"},
+      {"sage2(qk=int8,pv=fp8,mean=full,smooth_v=off,smooth_q=off,v=channel,sum=fp32)",
+       "sage2(mean=full,smooth_v=off,v=channel,sum=fp32)"},
+      {"sage2(v=channel,smooth_v=full)", "sage2(v=channel)"},
       {"sage2(arch=sm80,pv=fp16)", "sage2(arch=sm80)"},
       {"sage2(pv=fp8half)", "sage2(arch=sm89,pv=fp8half)"},
       {"sage2(qk=int4,arch=sm80)", "sage2(arch=sm80,qk=int4)"},
       {"sage2(qk=int4,smooth_q=on)", "sage2(qk=int4)"},
-      {"sage2(sum=matrix,v=tile,smooth_v=full,mean=sampled)", "sage2(mean=sampled,smooth_v=full,v=tile)"},
+      {"sage2(sum=matrix,v=tile,smooth_v=off,mean=full)", "sage2(mean=full,smooth_v=off,v=tile)"},
       {"sage2(qk=int4,smooth_q=off,mean=off)", "sage2(qk=int4,mean=off,smooth_q=off)"},
   };
   for (const auto& [text, canonical] : specs) {
@@ -55,7 +63,7 @@ TEST(Sage2Settings, RoundTrip) {
   int count = 0;
   for (const char* arch : {"sm80", "sm89", "sm90"}) {
     for (const char* qk : {"int8", "int4"}) {
-      for (const char* rest : {"", ",mean=sampled", ",mean=off", ",smooth_v=sampled", ",v=tile",
+      for (const char* rest : {"", ",mean=full", ",mean=off", ",smooth_v=full", ",v=tile", ",v=channel",
                                ",sum=matrix", ",pv=fp8half", ",smooth_q=off", ",smooth_q=on"}) {
         const std::string text = fmt::format("sage2(arch={},qk={}{})", arch, qk, rest);
         BackendPtr backend;
@@ -72,7 +80,7 @@ TEST(Sage2Settings, RoundTrip) {
       }
     }
   }
-  EXPECT_EQ(count, 37);
+  EXPECT_EQ(count, 42);
 }
 
 std::pair<std::string, std::string> complaint(const char* text) {
@@ -95,6 +103,8 @@ TEST(Sage2Settings, Complaints) {
       {"sage2(smooth_q=on)", "smooth_q=on goes with qk=int4 only,",
        "INT8 does not need it: leave smooth_q out"},
       {"sage2(pv=fp16,v=tile)", "v=tile goes with fp8 only,", "fp16 needs no scales: leave v out"},
+      {"sage2(pv=fp8half,v=sampled)", "v=sampled goes with pv=fp8 only,",
+       "the range of pv=fp8half leaves it no room: v=channel or v=tile"},
   };
   for (const auto& [text, what, hint] : cases) {
     EXPECT_EQ(complaint(text).first, fmt::format("attention '{}': {} at position 1", text, what));

