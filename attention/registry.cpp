@@ -32,7 +32,7 @@ constexpr std::array<Entry, 13> kBackends{{
     {"sdpa(math)", "LibTorch's unfused matrix products", 2e-6, 4e-3, 5e-4},
     {"sage2", "SageAttention2, INT8 and FP8, as Hopper computes it (on CPU emulated: quality, not speed)",
      .058, .058, .058, .065, 1.9},
-    {"sage2(sum=fp32)",
+    {"sage2(mean=full,smooth_v=off,v=channel,sum=fp32)",
      "SageAttention2 as in its paper, Hopper's kernel (on CPU emulated: quality, not speed)", .058, .058,
      .058, .065, 1.9},
     {"sage2(arch=sm80)", "INT8 and FP16, as Ampere computes it (on CPU emulated: quality, not speed)", .017,

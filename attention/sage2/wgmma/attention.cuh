@@ -51,8 +51,8 @@ struct Config {
     alignas(16) float v_scale[kTileScale ? kStages : kQStages][kDim];
     alignas(16) float v_mean[kQStages][kDim];  // zeros where none was subtracted
     Item items[kQStages];
-    Barrier q_full[kQStages], q_empty[kQStages], k_full[kStages], k_empty[kStages], v_full[kStages],
-        v_empty[kStages];
+    Barrier item_full[kQStages], q_full[kQStages], q_empty[kQStages], k_full[kStages], k_empty[kStages],
+        v_full[kStages], v_empty[kStages];
   };
 };
 
@@ -98,11 +98,12 @@ class Producer {
       if (n >= kQStages) memory.q_empty[turn.stage].wait(turn.parity ^ 1);
       if (index >= all) {
         memory.items[turn.stage].count = 0;
-        memory.q_full[turn.stage].arrive();
+        memory.item_full[turn.stage].arrive();
         return;
       }
       const Item item = item_at(p, index, q_tiles, kDim);
       memory.items[turn.stage] = item;
+      memory.item_full[turn.stage].arrive();
       queries(item, turn.stage, (int64_t(item.batch) * p.heads + item.head) * q_tiles + item.q_tile);
       // Wraps to 0 with the last of all blocks, each of which asks once too often.
       index = gridDim.x + atomicInc(p.next, all - 1);
@@ -197,12 +198,6 @@ struct Softmax {
       int& most_so_far = top[i % 4 / 2][i / 4 % 2];
       most_so_far = __vimax3_s32(most_so_far, seen(i) ? s[i] : INT_MIN, seen(i + 1) ? s[i + 1] : INT_MIN);
     }
-    // The bits of kMagic plus a small integer are the float of that sum: an addition where a conversion would
-    // take a slower pipe. What is too much goes with the offset, rounded down, so that no P passes 448; it
-    // moves the scores of a group of keys by at most 1.5 units of their integers, where rounding to integers
-    // moved them by hundreds.
-    constexpr int kMagic = 0x4b400000;
-    constexpr float kMagicValue = 12582912;  // 1.5 * 2^23
     float offset[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
@@ -212,13 +207,14 @@ struct Softmax {
       const float now = fmaxf(most[row], over_quad(score, [](float a, float b) { return fmaxf(a, b); }));
       decay[row] = exp2_approx(most[row] - now);
       most[row] = now;
-      offset[row] = __fmaf_rd(-kMagicValue, sigma, kLog2Of448 - now);
+      offset[row] = __fmaf_rd(-kMagic, sigma, kLog2Of448 - now);
       if (kSumUp) sum[row] *= decay[row];
     }
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       const int row = i % 4 / 2;
-      const float e = seen(i) ? exp2_approx(fmaf(__int_as_float(s[i] + kMagic), sigma, offset[row])) : 0.f;
+      const float e =
+          seen(i) ? exp2_approx(fmaf(__int_as_float(s[i] + kMagicBits), sigma, offset[row])) : 0.f;
       if (kSumUp) sum[row] += e;
       s[i] = __float_as_int(e);
     }
@@ -243,6 +239,7 @@ class Consumer {
       : p(params), memory(shared), group(__shfl_sync(0xffffffffu, int(threadIdx.x / 128), 0) - 1) {}
 
   __device__ void run() {
+    memory.item_full[0].wait(0);
     memory.q_full[0].wait(0);
     memory.k_full[0].wait(0);
     if (group == 1) give_turn(1);  // the second warpgroup leaves the first turn to the other
@@ -254,8 +251,9 @@ class Consumer {
     for (unsigned n = 0;; ++n) {
       const Turn<kQStages> now(n), next(n + 1);
       queries(now.stage);
-      memory.q_full[next.stage].wait(next.parity);
+      memory.item_full[next.stage].wait(next.parity);
       const bool more = memory.items[next.stage].count > 0;
+      if (more) memory.q_full[next.stage].wait(next.parity);
       finish(next.stage, more);
       store(now.stage);
       release(memory.q_empty[now.stage]);
@@ -490,7 +488,10 @@ class Consumer {
 template <class C>
 __device__ void set_up(typename C::Memory& memory) {
   if (threadIdx.x == 0) {
-    for (int i = 0; i < kQStages; ++i) memory.q_full[i].init(1), memory.q_empty[i].init(kConsumerWarps);
+    for (int i = 0; i < kQStages; ++i) {
+      memory.item_full[i].init(1), memory.q_full[i].init(1);
+      memory.q_empty[i].init(kConsumerWarps);
+    }
     for (int i = 0; i < kStages; ++i) {
       memory.k_full[i].init(1), memory.v_full[i].init(1);
       memory.k_empty[i].init(kConsumerWarps), memory.v_empty[i].init(kConsumerWarps);

@@ -29,8 +29,8 @@ struct Pair {
   Errors ours, papers;
 };
 
-Pair compared(const Call& call) {
-  Call moved = on_cuda(call);
+Pair compared(const Call& call, at::ScalarType dtype = at::kBFloat16) {
+  Call moved = on_cuda(call, dtype);
   const at::Tensor rows = compared_rows(moved.q.size(1)).to(cuda());
   const at::Tensor ours = run("sage2", moved).out.index_select(1, rows);
   moved.q = moved.q.index_select(1, rows);
@@ -92,7 +92,7 @@ TEST_F(Accuracy, OnNormedAndRotatedGrids) {
 TEST_F(Accuracy, OnBiasedValues) {
   Call call = offset_keys();
   call.v = call.v + normal({1, 1, 8, 128}, 12, at::kFloat, at::kCPU, 4);
-  const Pair p = compared(call);
+  const Pair p = compared(call, at::kHalf);  // rounding the result to bf16 would cost more than all of that
   print("k with offsets, biased v", p);
   EXPECT_LE(p.ours.rmse, p.papers.rmse / 2);
 }
