@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -51,6 +52,22 @@ class AttendInput {
   bool has(const std::string& name) const { return file_.tensors().contains(name); }
   bool prepares() const { return file_.tensors().size() > 3; }  // norm or RoPE
   at::Tensor tensor(const std::string& name) const { return has(name) ? file_.tensor(name) : at::Tensor(); }
+
+  // Of the call that the tensors are of, where the metadata says it (`generate --capture-qkv`).
+  std::optional<double> scale() const {
+    const auto said = file_.metadata().find("scale");
+    if (said == file_.metadata().end()) return std::nullopt;
+    const std::string& text = said->second;
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+      fail(fmt::format("scale is '{}' in its metadata, which is no number", text), "choose one with --scale");
+    return value;
+  }
+  bool causal() const {
+    const auto said = file_.metadata().find("causal");
+    return said != file_.metadata().end() && said->second == "true";
+  }
 
   // Of q, k and v, if it is one.
   at::ScalarType dtype() const {
@@ -178,7 +195,7 @@ struct Attend {
       fmt::print(stderr, "sagelab: {} took the place of {}: {}\n", f.to, f.from, f.reason);
   }
 
-  int run() const {
+  int run() {
     if (scale && !std::isfinite(*scale)) throw UsageError("--scale is not a finite number");
     Request request;
     request.device = device;
@@ -186,6 +203,8 @@ struct Attend {
     auto target = resolve_target(request);
     const auto by = backend(target.device);
     const AttendInput file(input);
+    if (!scale) scale = file.scale();
+    causal = causal || file.causal();
     if (dtype == "auto") target.dtype = file.dtype();
     if (dtype == "fp64") target.dtype = at::kDouble;
     media::probe_file(output);
@@ -212,8 +231,10 @@ void add_attend(CLI::App& app, int& exit_code) {
   command->add_option("--output", state->output, "safetensors: out [B, S, H, D] (and lse)")->required();
   command->add_option("--attention", state->attention,
                       "a backend; check(a,b) also prints how far a is from b [the device's default]");
-  command->add_flag("--causal", state->causal, "query i sees keys up to i + (keys - queries)");
-  command->add_option("--scale", state->scale, "multiplies q k^T [1/sqrt(D)]");
+  command->add_flag("--causal", state->causal,
+                    "query i sees keys up to i + (keys - queries) [as the file's metadata says]");
+  command->add_option("--scale", state->scale,
+                      "multiplies q k^T [as the file's metadata says, or 1/sqrt(D)]");
   command->add_option("--norm-eps", state->norm_eps, "of the norms [1e-6]")->check(CLI::PositiveNumber);
   command->add_flag("--lse", state->lse, "also write the log-sum-exp, fp32 [B, H, S]");
   command->add_option("--device", state->device, "auto, cpu, cuda or cuda:N")

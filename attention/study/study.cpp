@@ -47,11 +47,12 @@ at::Tensor rounded_keys(const at::Tensor& k, Group group, double range) {
   return r.reshape(whole.sizes()).narrow(1, 0, s);
 }
 
+// Sylvester's matrix of the largest power of two in n, once for each block of so many channels.
 at::Tensor hadamard(int64_t n, const at::TensorOptions& options) {
-  TORCH_CHECK(n > 0 && (n & (n - 1)) == 0, "a Hadamard matrix here needs a power of two, not ", n);
+  const int64_t block = n & -n;
   at::Tensor m = at::ones({1, 1}, options);
-  while (m.size(0) < n) m = at::cat({at::cat({m, m}, 1), at::cat({m, -m}, 1)});
-  return m / std::sqrt(double(n));
+  while (m.size(0) < block) m = at::cat({at::cat({m, m}, 1), at::cat({m, -m}, 1)});
+  return at::kron(at::eye(n / block, options), m / std::sqrt(double(block)));
 }
 
 double largest(Pv pv) {

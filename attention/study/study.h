@@ -16,7 +16,7 @@ namespace sagelab::attention::study {
 
 // What is done to q and k before they are rounded. K: its mean over all tokens is subtracted. Q: that of each
 // tile of 128 queries, whose product with k is added back. Hadamard: both are turned by an orthogonal matrix
-// of equal entries.
+// of equal entries, in blocks of the largest power of two that divides the head dimension.
 enum class Smooth { None, K, Q, Both, Hadamard };
 // Which values share a scale. Thread: as in the kernels for mma.sync, 8 of 32 queries by row modulo 8, 4 of
 // 64 keys.

@@ -104,6 +104,26 @@ TEST_F(AttendTest, Values) {
               ::testing::StartsWith(output() + ": out [2, 5, 4, 8] fp32, lse [2, 4, 5] fp32; reference on "));
 }
 
+// As `generate --capture-qkv` writes it.
+TEST_F(AttendTest, TheFileSaysWhichCallItIsOf) {
+  const Tensors tensors = inputs();
+  const at::Tensor expected = attended(tensors, {"--scale", "0.3", "--causal"}).at("out");
+  const auto run_with = [&](const std::map<std::string, std::string>& metadata,
+                            std::vector<std::string> flags) {
+    write_safetensors(input(), tensors, metadata);
+    flags.insert(flags.begin(), {"attend", "--input", input(), "--output", output(), "--device", "cpu"});
+    return run_sagelab(flags);
+  };
+  EXPECT_EQ(run_with({{"scale", "0.3"}, {"causal", "true"}}, {}).exit_code, 0);
+  EXPECT_TRUE(SafetensorsFile(output()).tensor("out").equal(expected));
+  EXPECT_EQ(run_with({{"scale", "7"}, {"causal", "false"}}, {"--scale", "0.3", "--causal"}).exit_code, 0);
+  EXPECT_TRUE(SafetensorsFile(output()).tensor("out").equal(expected));
+  const auto bad = run_with({{"scale", "0,3"}}, {});
+  EXPECT_EQ(bad.exit_code, 1);
+  EXPECT_EQ(bad.err, "sagelab: " + input() +
+                         ": scale is '0,3' in its metadata, which is no number; choose one with --scale\n");
+}
+
 TEST_F(AttendTest, TheDefaultServesAndNamesTheKernel) {
   const auto t = inputs();
   const auto got = attended(t);

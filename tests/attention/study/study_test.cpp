@@ -73,6 +73,14 @@ TEST(Study, SmoothingBothIsBest) {
   EXPECT_GT(by(Smooth::Hadamard), 0);
 }
 
+// 12 = 3 x 4: three turns of four channels each, which take nothing away.
+TEST(Study, HadamardOfAnyHeadDimension) {
+  const Layer x = small("normal");
+  const auto cut = [](const at::Tensor& t) { return t.narrow(2, 0, 12).contiguous(); };
+  const Layer odd{cut(x.q), cut(x.k), cut(x.v)};
+  EXPECT_LT(of(odd, {Smooth::Hadamard, Group::Token, Pv::Fp16, 8}).relative_l1, .02);
+}
+
 TEST(Study, TooFewTokens) {
   const Layer x = small("normal");
   const Layer tiny{x.q.narrow(1, 0, 127), x.k.narrow(1, 0, 127), x.v.narrow(1, 0, 127)};
