@@ -76,7 +76,8 @@ class Backend {
   virtual int64_t run_bytes(const Problem& problem) const;
   virtual int64_t joint_bytes(const Problem& problem, bool rotated) const;
   // For benches: makes the operands of the attention kernel ready, and returns what runs it alone on them, as
-  // often as it is called, on the current stream. Empty where run() has no such step before its kernel.
+  // often as it is called, on the stream that was current. Empty where run() has no such step before its
+  // kernel.
   virtual std::function<void()> prepared(const Call&) const { return {}; }
 };
 

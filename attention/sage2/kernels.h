@@ -42,9 +42,10 @@ struct AttentionParams {
   Operands x;
   Destination to[kMaxSegments];
   int segments = 0;
-  float* lse = nullptr;      // [B, H, Sq], natural logarithm, or null
-  unsigned* next = nullptr;  // for Hopper's kernel: how many tiles of queries have been taken; 0 between
-                             // launches, at first by the prologue
+  float* lse = nullptr;  // [B, H, Sq], natural logarithm, or null
+  // For Hopper's kernel: how many tiles of queries have been taken beyond the first of each block. 0 between
+  // launches, at first by the prologue.
+  unsigned* next = nullptr;
   int64_t q_len = 0, kv_len = 0;
   int batch = 0, heads = 0, kv_heads = 0;
   int head_dim = 0;     // the caller's; the tiles are padded to 64 or 128

@@ -185,8 +185,9 @@ std::function<void()> prepare(const Call& call, const Settings& settings) {
   const auto launch = std::make_shared<Launch>(p, call.scale, settings, call.want_lse);
   fill(*launch, call, out);
   launch->prologue();
-  return [launch, out] {
-    const c10::cuda::CUDAGuard guard(out.device());
+  // Its memory and its counter belong to this stream.
+  return [launch, out, stream = c10::cuda::getCurrentCUDAStream()] {
+    const c10::cuda::CUDAStreamGuard guard(stream);
     launch->attention();
   };
 }

@@ -46,13 +46,6 @@ constexpr int q_scales_per_tile(Arch arch) {
   return kQRows / q_group(arch) * 8;
 }
 constexpr int kKScalesPerTile = 4;
-// Hopper's kernel makes an integer a float by an addition, where a conversion would take a slower pipe: the
-// bits of kMagic plus the integer are the float of their sum. What is too much goes with the offset of the
-// exponent, which is rounded down, so that no probability passes its largest. That takes up to 1.5 units of
-// the scores' integers from those that share a scale.
-constexpr float kMagic = 12582912;  // 1.5 * 2^23
-constexpr int kMagicBits = 0x4b400000;
-
 // Whether the maxima of V are those of all tokens, and not of sampled ones.
 constexpr bool whole_maxima(const Settings& s) {
   return s.v == VScale::Channel || (s.v == VScale::Tile && s.smooth_v == Mean::Full);

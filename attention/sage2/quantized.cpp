@@ -186,22 +186,28 @@ at::Tensor k_mean_of(const at::Tensor& given, const at::Tensor& k, const Setting
 }
 
 // Largest and smallest value of each channel over the tokens that the settings choose. [B, H, padded]
-std::pair<at::Tensor, at::Tensor> v_range_of(const at::Tensor& v, Mean tokens) {
-  const at::Tensor most = zeros_of_heads(v).fill_(-FLT_MAX), least = zeros_of_heads(v).fill_(FLT_MAX);
-  const auto into = [&](const at::Tensor& to, auto choose) {
-    for_heads(v, to, [&](const Head& head, float* x) {
-      visit(head, tokens, [&](const float* row) {
-        for (int d = 0; d < head.padded; ++d) x[d] = choose(x[d], row[d]);
-      });
-    });
-  };
-  into(most, [](float a, float b) { return std::max(a, b); });
-  into(least, [](float a, float b) { return std::min(a, b); });
-  return {most, least};
-}
+struct Range {
+  at::Tensor most, least;
 
-Mean range_tokens(const Settings& s) {
-  return whole_maxima(s) ? Mean::Full : Mean::Sampled;
+  // Of |x|.
+  at::Tensor largest() const { return at::maximum(most, least.neg()); }
+  // Of |x - mean|. [B, H, 1, padded]
+  at::Tensor amax(const at::Tensor& mean) const {
+    if (!mean.defined()) return largest().unsqueeze(2);
+    return at::maximum((most - mean).abs(), (least - mean).abs()).unsqueeze(2);
+  }
+};
+
+Range v_range_of(const at::Tensor& v, Mean tokens) {
+  Range range{zeros_of_heads(v).fill_(-FLT_MAX), zeros_of_heads(v).fill_(FLT_MAX)};
+  for_heads(v, range.most, [&](const Head& head, float* most) {
+    float* least = range.least.data_ptr<float>() + (most - range.most.data_ptr<float>());
+    visit(head, tokens, [&](const float* row) {
+      for (int d = 0; d < head.padded; ++d)
+        most[d] = std::max(most[d], row[d]), least[d] = std::min(least[d], row[d]);
+    });
+  });
+  return range;
 }
 
 at::Tensor v_mean_of(const at::Tensor& given, const at::Tensor& v, const Settings& s) {
@@ -209,8 +215,8 @@ at::Tensor v_mean_of(const at::Tensor& given, const at::Tensor& v, const Setting
   if (given.defined()) return padded_mean(given, v);
   const at::Tensor mean = mean_of(v, s.smooth_v);
   if (v.size(1) == 0) return mean;
-  const auto [most, least] = v_range_of(v, range_tokens(s));
-  return mean.masked_fill_(mean.abs() < at::maximum(most, least.neg()) * kSmallMean, 0);
+  const at::Tensor largest = v_range_of(v, whole_maxima(s) ? Mean::Full : Mean::Sampled).largest();
+  return mean.masked_fill_(mean.abs() < largest * kSmallMean, 0);
 }
 
 // Takes the mean of its real rows away from x [rows, dim].
@@ -277,21 +283,13 @@ at::Tensor tile_maxima(const at::Tensor& v, const Quantized& x, int rows) {
   const at::Tensor amax = at::zeros({x.v.size(0), x.v.size(1), x.v.size(2), dim}, at::kFloat);
   for_tiles(x.v, [&](int64_t b, int64_t h, int64_t t) {
     std::vector<float> tile(size_t(rows) * dim);
-    if (!head_of(v, b, h, x.v_mean).load(t * rows, rows, tile.data()))
-      *tile_of<uint8_t>(x.kv_odd, b, h, t) = 1;
+    head_of(v, b, h, x.v_mean).load(t * rows, rows, tile.data());
     float* most = tile_of<float>(amax, b, h, t);
     for (int r = 0; r < rows; ++r) {
       for (int64_t c = 0; c < dim; ++c) most[c] = std::max(most[c], std::fabs(tile[r * dim + c]));
     }
   });
   return amax;
-}
-
-// Of |v - mean| of each channel, from its range. [B, H, 1, padded]
-at::Tensor head_maxima(const at::Tensor& v, const Quantized& x, Mean tokens) {
-  const auto [most, least] = v_range_of(v, tokens);
-  const at::Tensor mean = x.v_mean.defined() ? x.v_mean : at::zeros_like(most);
-  return at::maximum((most - mean).abs(), (least - mean).abs()).unsqueeze(2);
 }
 
 // Whether a value of the head may lie beyond the range that the scales of amax leave.
@@ -304,32 +302,36 @@ bool exceeds(const float* largest, const float* mean, const float* amax, int64_t
   return false;
 }
 
-// With room above, and of all tokens in heads that need more.
+// With room above, and of all tokens in heads that need more. [B, H, 1, padded]
 at::Tensor sampled_maxima(const at::Tensor& v, const Quantized& x, Pv pv) {
-  const at::Tensor amax = (head_maxima(v, x, Mean::Sampled) * kVMargin).clamp_max_(kLargest),
-                   all = head_maxima(v, x, Mean::Full);
-  const auto [most, least] = v_range_of(v, Mean::Full);
-  const at::Tensor largest = at::maximum(most, least.neg());
+  const Range all = v_range_of(v, Mean::Full);
+  const at::Tensor amax =
+      (v_range_of(v, Mean::Sampled).amax(x.v_mean) * kVMargin).clamp_max_(kLargest).contiguous();
+  const at::Tensor exact = all.amax(x.v_mean).contiguous(), largest = all.largest().contiguous();
   const int64_t dim = amax.size(3);
   for (int64_t i = 0; i < amax.size(0) * amax.size(1); ++i) {
     const auto row = [&](const at::Tensor& t) { return t.data_ptr<float>() + i * dim; };
     if (exceeds(row(largest), x.v_mean.defined() ? row(x.v_mean) : nullptr, row(amax), dim, pv))
-      std::copy_n(row(all), dim, row(amax));
+      std::copy_n(row(exact), dim, row(amax));
   }
   return amax;
 }
 
+at::Tensor v_maxima(const at::Tensor& v, const Quantized& x, const Settings& s) {
+  if (s.v == VScale::Tile || v.size(1) == 0) return tile_maxima(v, x, kv_rows(s.arch));
+  return s.v == VScale::Sampled ? sampled_maxima(v, x, s.pv) : v_range_of(v, Mean::Full).amax(x.v_mean);
+}
+
 void quantize_v(const at::Tensor& v, const Settings& s, Quantized& x) {
   const int rows = kv_rows(s.arch), dim = padded_head_dim(v.size(3));
-  at::Tensor amax = tile_maxima(v, x, rows);
-  if (s.v != VScale::Tile && v.size(1) > 0)
-    amax = s.v == VScale::Sampled ? sampled_maxima(v, x, s.pv) : head_maxima(v, x, Mean::Full);
+  const at::Tensor amax = v_maxima(v, x, s).contiguous();
   const auto scales_of = [&](const at::Tensor& all, int64_t b, int64_t h, int64_t t) {
     return tile_of<float>(all, b, h, s.v == VScale::Tile ? t : 0);
   };
   for_tiles(x.v, [&](int64_t b, int64_t h, int64_t t) {
     std::vector<float> tile(size_t(rows) * dim);
-    head_of(v, b, h, x.v_mean).load(t * rows, rows, tile.data());
+    if (!head_of(v, b, h, x.v_mean).load(t * rows, rows, tile.data()))
+      *tile_of<uint8_t>(x.kv_odd, b, h, t) = 1;
     std::vector<Step> steps(dim);
     for (int c = 0; c < dim; ++c) {
       steps[c] = v_step_of(scales_of(amax, b, h, t)[c], s.pv);

@@ -51,6 +51,9 @@ std::string cuda_reason(const Settings& settings, const Problem& p) {
   if (p.head_dim % 8 != 0 || p.head_dim > kMostDim) {
     return fmt::format("head dimension {} is not a multiple of 8 up to {}", p.head_dim, kMostDim);
   }
+  constexpr int64_t kMostBlocks = 65535;  // of a grid's second and third dimension
+  if (p.batch > kMostBlocks || p.heads > kMostBlocks)
+    return fmt::format("batch {} or {} heads are more than {}", p.batch, p.heads, kMostBlocks);
   if (std::string reason = sage2::launch_unsupported(); !reason.empty()) return reason;
   return capability_reason(settings.arch, p.device);
 }

@@ -110,8 +110,7 @@ class QueryTile {
     for (int r = 0; r < rows_; ++r)
       seen[r] = int(std::clamp<int64_t>(in_.seen(first_ + r) - t * keys, 0, keys));
     softmax({scores_.data(), rows_, keys, q_scale_.data(), k_scale, in_.x.delta.defined() ? delta : nullptr,
-             seen, in_.offset(), in_.s.arch == Arch::Sm90, in_.s.pv, in_.s.sum, most_.data(), sums_.data(),
-             rescale_.data()});
+             seen, in_.offset(), in_.s.pv, in_.s.sum, most_.data(), sums_.data(), rescale_.data()});
   }
 
   void values_product(const float* v) {

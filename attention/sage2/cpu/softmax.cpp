@@ -4,13 +4,9 @@
 #include "attention/sage2/cpu/softmax.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <cmath>
 #include <cstdint>
 #include <limits>
-
-#include "attention/sage2/layout.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 #define SAGELAB_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -78,42 +74,17 @@ template <bool kDelta>
   return most;
 }
 
-constexpr int kMostKeys = 128;
-
-// What is added to scaled scores: to the offset, where it is rounded with the rest of kMagic, what that
-// loses.
-float shift_of(float offset, float scale) {
-  const double exact = double(offset) - double(kMagic) * scale;
-  float rounded = float(exact);
-  if (rounded > exact) rounded = std::nextafter(rounded, kNever);
-  return float(offset + (rounded - exact));
-}
-
-// Of each key.
-std::array<float, kMostKeys> shifts_of(const ScoreTile& t, float q_scale, float most) {
-  std::array<float, kMostKeys> shifts;
-  const float offset = t.offset - most;
-  if (!t.magic) {
-    shifts.fill(offset);
-    return shifts;
-  }
-  constexpr int kPeriod = 2 * kKScalesPerTile;  // of the scales of keys
-  for (int j = 0; j < kPeriod; ++j) shifts[size_t(j)] = shift_of(offset, q_scale * t.k_scale[j]);
-  for (size_t j = kPeriod; j < shifts.size(); ++j) shifts[j] = shifts[j - kPeriod];
-  return shifts;
-}
-
 // Probabilities of a row and their sum.
 template <Pv kPv, bool kDelta>
 [[gnu::always_inline]] inline float row_exponentials(const ScoreTile& t, float* s, float q_scale, int seen,
                                                      float most) {
-  const auto shifts = shifts_of(t, q_scale, most);
+  const float shift = most - t.offset;
   const bool in_fp32 = t.sum == Sum::Fp32;
-  const float *k_scale = t.k_scale, *shift = shifts.data();
+  const float* k_scale = t.k_scale;
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int j = 0; j < seen; ++j) {
-    const float p = exp2_of(kDelta ? s[j] + shift[j] : s[j] * (q_scale * k_scale[j]) + shift[j]);
+    const float p = exp2_of(kDelta ? s[j] - shift : s[j] * (q_scale * k_scale[j]) - shift);
     const float r = kPv == Pv::Fp16 ? round_half(p) : round_e4m3(p);
     sum += in_fp32 ? p : r;
     s[j] = r;

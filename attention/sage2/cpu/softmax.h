@@ -15,7 +15,6 @@ struct ScoreTile {
   const float* delta = nullptr;    // [keys], in log2 units, added to every row; null: nothing
   const int* seen = nullptr;       // [rows]: a row sees the first so many keys
   float offset = 0;                // log2 of the largest probability
-  bool magic = false;              // integers become floats as in Hopper's kernel (layout.h: kMagic)
   Pv pv = Pv::Fp8;
   Sum sum = Sum::Fp32;
   float* most = nullptr;     // [rows]: running maximum in log2 units

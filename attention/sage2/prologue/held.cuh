@@ -136,6 +136,7 @@ class Held {
 
   // Largest of each column over all rows, before anything is subtracted. Plain rows only.
   __device__ void column_amax(float (&most)[kVector]) const {
+    static_assert(kPlain);
 #pragma unroll
     for (int i = 0; i < kVector / 2; ++i) {
       Pair pair{};

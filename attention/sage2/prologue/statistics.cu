@@ -12,8 +12,7 @@ namespace {
 // Slots of a chunk's statistics, each [D].
 enum Slot { kSumK, kSumV, kMostV, kLeastV, kSlots };
 
-__device__ float* slot(const Scratch& s, const AttentionParams& shape, int64_t bh, int64_t chunk, Slot which,
-                       int dim) {
+__device__ float* slot(const Scratch& s, int64_t bh, int64_t chunk, Slot which, int dim) {
   return s.statistics + ((bh * s.chunks + chunk) * kSlots + which) * dim;
 }
 
@@ -138,7 +137,7 @@ __global__ __launch_bounds__(kThreads, 3) void statistics_kernel(const __grid_co
   const Visits visits(chunk, p.shape.kv_len,
                       keys ? looks_at_all_keys(settings) : looks_at_all_values(settings));
   if (visits.first >= visits.last) return;
-  float* to = slot(scratch, p.shape, bh, chunk, keys ? kSumK : kSumV, From::kDim);
+  float* to = slot(scratch, bh, chunk, keys ? kSumK : kSumV, From::kDim);
   if (keys) {
     look_at_keys<From>(p, head, visits, to);
   } else {
@@ -174,8 +173,7 @@ __global__ void finish_kernel(const __grid_constant__ PrologueParams p, Scratch 
   const int64_t bh = int64_t(blockIdx.y) * p.shape.kv_heads + blockIdx.x, at = bh * dim + channel;
   const Settings& settings = p.shape.settings;
   const auto over = [&](Slot which, int64_t n, float start, auto combine) {
-    return over_chunks(slot(scratch, p.shape, bh, 0, which, dim) + channel, int64_t(kSlots) * dim, n, start,
-                       combine);
+    return over_chunks(slot(scratch, bh, 0, which, dim) + channel, int64_t(kSlots) * dim, n, start, combine);
   };
   const auto add = [](float a, float b) { return a + b; };
   if (wants_k_mean(settings)) {

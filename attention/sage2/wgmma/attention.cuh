@@ -207,14 +207,13 @@ struct Softmax {
       const float now = fmaxf(most[row], over_quad(score, [](float a, float b) { return fmaxf(a, b); }));
       decay[row] = exp2_approx(most[row] - now);
       most[row] = now;
-      offset[row] = __fmaf_rd(-kMagic, sigma, kLog2Of448 - now);
+      offset[row] = kLog2Of448 - now;
       if (kSumUp) sum[row] *= decay[row];
     }
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       const int row = i % 4 / 2;
-      const float e =
-          seen(i) ? exp2_approx(fmaf(__int_as_float(s[i] + kMagicBits), sigma, offset[row])) : 0.f;
+      const float e = seen(i) ? exp2_approx(fmaf(float(s[i]), sigma, offset[row])) : 0.f;
       if (kSumUp) sum[row] += e;
       s[i] = __float_as_int(e);
     }
@@ -530,9 +529,11 @@ __global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_con
 template <class C>
 cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
   constexpr int kBytes = sizeof(typename C::Memory) + 1024;
-  static const cudaError_t allowed =
-      cudaFuncSetAttribute(attention_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  if (allowed != cudaSuccess) return allowed;
+  // Of the current device, hence each time.
+  if (const cudaError_t status =
+          cudaFuncSetAttribute(attention_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+      status != cudaSuccess)
+    return status;
   int device = 0, processors = 0;
   if (const cudaError_t status = cudaGetDevice(&device); status != cudaSuccess) return status;
   if (const cudaError_t status = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);

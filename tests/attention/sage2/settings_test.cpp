@@ -129,6 +129,8 @@ TEST(Sage2, WhatItRefuses) {
   EXPECT_EQ(reason("sage2", at::kMPS, at::kFloat, 64), "it runs on CPU and CUDA, not mps");
   EXPECT_EQ(reason("sage2", cuda, at::kFloat, 64), "on CUDA it takes bf16 and fp16, not fp32");
   EXPECT_EQ(reason("sage2", cuda, at::kHalf, 20), "head dimension 20 is not a multiple of 8 up to 128");
+  EXPECT_EQ(make_backend("sage2")->unsupported({70000, 2, 2, 9, 9, 64, at::kHalf, cuda, false}),
+            "batch 70000 or 2 heads are more than 65535");
   EXPECT_EQ(reason("sage2", cuda, at::kHalf, 136), "head dimension 136 is not a multiple of 8 up to 128");
   if (!at::hasCUDA()) {
     EXPECT_NE(reason("sage2", cuda, at::kHalf, 64), "");

@@ -146,6 +146,20 @@ TEST(Traps, OneHugeOutlier) {
   EXPECT_TRUE(finite(attend(x, call, s).out));
 }
 
+// Scores of millions: a unit of their integers is worth powers of two, and one key takes all.
+TEST(Traps, OutliersThatMeet) {
+  for (const char* spec : kSpecs) {
+    Call call = call_of({150, 300});
+    call.q[0][20][0][3] = call.k[0][40][0][3] = 1e4;
+    call.want_lse = true;
+    const Output result = run(call, settings_of(spec));
+    const attention::test::Exact exact = exact_of(call);
+    EXPECT_TRUE(finite(result.lse)) << spec;
+    EXPECT_LT(relative_error(result.out[0][20][0], exact.out[0][20][0]), .06) << spec;
+    EXPECT_NEAR(result.lse[0][0][20].item<double>() / exact.lse[0][0][20].item<double>(), 1, .01) << spec;
+  }
+}
+
 TEST(Traps, NegativeScale) {
   Call call = call_of({70, 150});
   call.scale = -call.scale;

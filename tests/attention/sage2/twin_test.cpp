@@ -66,17 +66,6 @@ at::Tensor round_p(const at::Tensor& p, Pv pv) {
   return (pv == Pv::Fp16 ? x.to(at::kHalf) : x.clamp_max(448).to(at::kFloat8_e4m3fn)).to(at::kDouble);
 }
 
-at::Tensor rounded_to_float(const at::Tensor& x) {
-  return x.to(at::kFloat).to(at::kDouble);
-}
-
-// What rounding the offset down takes from scores of these scales (layout.h: kMagic). offset [rows, 1]
-at::Tensor lost_to_magic(const at::Tensor& offset, const at::Tensor& scales) {
-  const at::Tensor exact = offset - scales * double(kMagic), nearest = rounded_to_float(exact);
-  const at::Tensor unit = at::exp2(at::floor(at::log2(exact.abs())) - 23);
-  return at::where(nearest > exact, nearest - unit, nearest) - exact;
-}
-
 // One head of the kernels' arithmetic in fp64: tiles of keys from the last to the first.
 struct Model {
   at::Tensor q, k, v, q_scale, k_scale, v_scale,
@@ -84,19 +73,15 @@ struct Model {
 
   Output run(const Settings& s, int64_t kv_len, double scale) const {
     const int64_t rows = q.size(0), keys = kv_rows(s.arch);
-    const double offset = s.pv == Pv::Fp16 ? 0 : double(std::log2(448.f));
+    const double offset = s.pv == Pv::Fp16 ? 0 : std::log2(448.);
     at::Tensor most = at::full({rows}, -std::numeric_limits<double>::infinity(), at::kDouble);
     at::Tensor sum = at::zeros({rows}, at::kDouble), out = at::zeros({rows, v.size(1)}, at::kDouble);
     for (int64_t t = (kv_len + keys - 1) / keys - 1; t >= 0; --t) {
       const Slice here(t * keys, std::min(kv_len, (t + 1) * keys));
-      // In fp32, since what kMagic loses hangs on their last bits.
-      const float in_log2 = float(scale) * 1.44269504088896340736f;
-      const at::Tensor scales =
-          rounded_to_float(rounded_to_float(q_scale.unsqueeze(1) * double(in_log2)) * k_scale.index({here}));
-      at::Tensor x = at::matmul(q, k.index({here}).t()) * scales;
-      if (delta.defined()) x = x + delta.index({Slice(), here}) * double(in_log2);
-      const at::Tensor now = at::maximum(most, rounded_to_float(x.amax(1))), rescale = at::exp2(most - now);
-      if (s.arch == Arch::Sm90) x = x + lost_to_magic(rounded_to_float(offset - now.unsqueeze(1)), scales);
+      at::Tensor x = at::matmul(q, k.index({here}).t()) * q_scale.unsqueeze(1) * k_scale.index({here});
+      if (delta.defined()) x = x + delta.index({Slice(), here});
+      x = x * (scale * std::log2(std::exp(1.)));
+      const at::Tensor now = at::maximum(most, x.amax(1)), rescale = at::exp2(most - now);
       const at::Tensor p = at::exp2(x - now.unsqueeze(1) + offset), rounded = round_p(p, s.pv);
       sum = sum * rescale + (s.sum == Sum::Fp32 ? p : rounded).sum(1);
       at::Tensor product = at::matmul(rounded, v.index({here}));

@@ -133,6 +133,17 @@ TEST_P(TrapsOnGpu, OneHugeOutlier) {
   expect_as_good_as_the_twin(call, 2);
 }
 
+// Scores of millions: a unit of their integers is worth powers of two, and one key takes all.
+TEST_P(TrapsOnGpu, OutliersThatMeet) {
+  Call call = on_cuda(call_of({150, 300}));
+  call.q[0][20][0][3] = call.k[0][40][0][3] = 1e4;
+  call.want_lse = true;
+  const Output result = run(call), truth = truth_of(call);
+  EXPECT_TRUE(all_finite(result.lse));
+  EXPECT_LT(relative_error(result.out[0][20][0], truth.out[0][20][0]), bound());
+  EXPECT_NEAR(result.lse[0][0][20].item<double>() / truth.lse[0][0][20].item<double>(), 1, .01);
+}
+
 TEST_P(TrapsOnGpu, NegativeScale) {
   Call call = on_cuda(call_of({70, 150}));
   call.scale = -call.scale;
