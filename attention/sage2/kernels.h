@@ -38,14 +38,30 @@ struct Destination {
   int64_t begin = 0, end = 0;  // query rows, over all segments
 };
 
+// How far the launches of a call are. The prologue sets all to 0 when it begins.
+struct Counters {
+  unsigned* words = nullptr;
+  int64_t heads = 0;  // of K and V, over the batch
+
+  static constexpr int64_t count(int64_t heads) { return 2 + 3 * heads; }
+  // Tiles of queries that Hopper's kernel has taken; 0 again after each launch of it.
+  SAGELAB_HOST_DEVICE unsigned* next() const { return words; }
+  // Pieces of work that the prologue has taken.
+  SAGELAB_HOST_DEVICE unsigned* queue() const { return words + 1; }
+  // Of a head of K and V: pieces done of it and of its queries; 1 once all operands are whole; 1 if a value
+  // is beyond what sampled scales leave room for.
+  SAGELAB_HOST_DEVICE unsigned* done(int64_t kv) const { return words + 2 + kv; }
+  SAGELAB_HOST_DEVICE unsigned* ready(int64_t kv) const { return words + 2 + heads + kv; }
+  SAGELAB_HOST_DEVICE unsigned* exceeds(int64_t kv) const { return words + 2 + 2 * heads + kv; }
+};
+
 struct AttentionParams {
   Operands x;
   Destination to[kMaxSegments];
   int segments = 0;
   float* lse = nullptr;  // [B, H, Sq], natural logarithm, or null
-  // For Hopper's kernel: how many tiles of queries have been taken beyond the first of each block. 0 between
-  // launches, at first by the prologue.
-  unsigned* next = nullptr;
+  Counters counters;
+  bool beside = false;  // Hopper: attention begins while the prologue, which leaves it room, is under way
   int64_t q_len = 0, kv_len = 0;
   int batch = 0, heads = 0, kv_heads = 0;
   int head_dim = 0;     // the caller's; the tiles are padded to 64 or 128
@@ -73,7 +89,8 @@ struct PrologueParams {
 
 // Scratch that the prologue wants for its means and maxima.
 int64_t partial_floats(const AttentionParams& shape);
-// Fills the operands. Every byte of every tile is written.
+// Fills the operands. Every byte of every tile is written. With shape.beside, launch_wgmma of the same shape
+// has to be the next launch in the stream.
 cudaError_t launch_prologue(const PrologueParams& params, cudaStream_t stream);
 // Attention on the operands. mma: by mma.sync (sm80, sm89); wgmma: Hopper.
 cudaError_t launch_mma(const AttentionParams& params, cudaStream_t stream);

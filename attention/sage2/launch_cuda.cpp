@@ -54,8 +54,9 @@ class Launch {
     const auto floats = at::TensorOptions().device(p.device).dtype(at::kFloat);
     partial_ = at::empty({partial_floats(shape)}, floats);
     params_.partial = partial_.data_ptr<float>();
-    next_ = at::empty({1}, floats.dtype(at::kInt));
-    shape.next = data_of<unsigned>(next_);
+    const int64_t kv_heads = p.batch * p.kv_heads;
+    counters_ = at::empty({Counters::count(kv_heads)}, floats.dtype(at::kInt));
+    shape.counters = {data_of<unsigned>(counters_), kv_heads};
     if (want_lse) lse_ = at::empty({p.batch, p.heads, p.q_len}, floats);
     shape.lse = data_of<float>(lse_);
   }
@@ -79,19 +80,19 @@ class Launch {
 
   void prologue() { C10_CUDA_CHECK(launch_prologue(params_, stream())); }
   void attention() const {
-    const bool hopper = params_.shape.settings.arch == Arch::Sm90;
-    C10_CUDA_CHECK(hopper ? launch_wgmma(params_.shape, stream()) : launch_mma(params_.shape, stream()));
+    C10_CUDA_CHECK(hopper() ? launch_wgmma(params_.shape, stream()) : launch_mma(params_.shape, stream()));
   }
-  void repair() { C10_CUDA_CHECK(launch_repair(params_, stream())); }
   void all() {
+    params_.shape.beside = hopper();
     prologue();
     attention();
-    repair();
+    C10_CUDA_CHECK(launch_repair(params_, stream()));
   }
   const at::Tensor& lse() const { return lse_; }
   const Quantized& operands() const { return x_; }
 
  private:
+  bool hopper() const { return params_.shape.settings.arch == Arch::Sm90; }
   static cudaStream_t stream() { return c10::cuda::getCurrentCUDAStream(); }
 
   Run run_of(const at::Tensor& x, const Norm& norm, const Rope& rope, int64_t begin) {
@@ -101,7 +102,7 @@ class Launch {
   }
 
   Quantized x_;
-  at::Tensor partial_, next_, lse_;
+  at::Tensor partial_, counters_, lse_;
   std::vector<at::Tensor> kept_;
   Floats floats_;
   PrologueParams params_;

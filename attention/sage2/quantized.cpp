@@ -7,7 +7,6 @@
 #include <c10/util/Half.h>
 
 #include <algorithm>
-#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <cstring>
@@ -23,9 +22,9 @@ bool finite(float x) {
   return std::fabs(x) <= kLargest;
 }
 
-// Half to even, |x| < 2^22.
-int rounded(float x) {
-  return std::bit_cast<int32_t>(x + 12582912.f) - 0x4b400000;
+// Half to even.
+int rounded(double x) {
+  return int(std::lrint(x));
 }
 
 // What to multiply by, and the scale that undoes it.
@@ -99,11 +98,11 @@ void store_row(uint8_t* tile, int row, const uint8_t* bytes, int count) {
 
 void write_row(const float* x, int dim, float inverse, Qk qk, uint8_t* bytes) {
   if (qk == Qk::Int8) {
-    for (int c = 0; c < dim; ++c) bytes[c] = uint8_t(rounded(x[c] * inverse));
+    for (int c = 0; c < dim; ++c) bytes[c] = uint8_t(rounded(double(x[c]) * inverse));
     return;
   }
   for (int c = 0; c < dim; c += 2) {
-    const int low = rounded(x[c] * inverse), high = rounded(x[c + 1] * inverse);
+    const int low = rounded(double(x[c]) * inverse), high = rounded(double(x[c + 1]) * inverse);
     bytes[c / 2] = uint8_t((low & 15) | (high & 15) << 4);
   }
 }

@@ -28,7 +28,8 @@ struct Means {
   at::Tensor k, v;  // fp32 [B, Hkv, D], not padded; undefined: computed
 };
 // q [B, Sq, H, D], k and v [B, Skv, Hkv, D]: fp32 on the CPU, norm and RoPE applied. For each group
-// (layout.h) of values x that share a scale, in fp32, rounding half to even, amax over the finite |x|:
+// (layout.h) of values x that share a scale, in fp32, rounding half to even, amax over the finite |x| (the
+// product that becomes an integer is exact):
 //   int8: r = 127, int4: r = 7, e4m3: r = 448 (2.25 with Fp8Half); inverse = r / amax, value = round(x *
 //   inverse), scale = amax / r; where amax < 1e-35, inverse and scale are 0 fp16: scale = 1, or the power of
 //   two that brings amax to at most 32768; value = fp16(x / scale)

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -78,7 +79,9 @@ template <bool kDelta>
 template <Pv kPv, bool kDelta>
 [[gnu::always_inline]] inline float row_exponentials(const ScoreTile& t, float* s, float q_scale, int seen,
                                                      float most) {
-  const float shift = most - t.offset;
+  float shift = most - t.offset;  // rounded up, so that P stays within its range where scores are huge
+  if (double(most) - double(t.offset) > double(shift))
+    shift = std::nextafter(shift, std::numeric_limits<float>::infinity());
   const bool in_fp32 = t.sum == Sum::Fp32;
   const float* k_scale = t.k_scale;
   float sum = 0;

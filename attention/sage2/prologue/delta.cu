@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What smoothing Q takes away from the scores (SageAttention2, equation 2): the mean of each tile of queries
-// times every smoothed key, and the order in which the launches of the prologue run.
+// times every smoothed key.
 #include "attention/sage2/prologue/dispatch.cuh"
 #include "attention/sage2/prologue/stages.h"
 
@@ -52,14 +52,6 @@ cudaError_t launch_delta(const PrologueParams& params, cudaStream_t stream) {
     delta_kernel<T, kLanes><<<grid, kThreads, 0, stream>>>(params);
     return cudaGetLastError();
   });
-}
-
-cudaError_t launch_prologue(const PrologueParams& params, cudaStream_t stream) {
-  cudaError_t status = launch_statistics(params, stream);
-  if (status == cudaSuccess) status = launch_quantize(params, stream);
-  if (status == cudaSuccess) status = launch_refit(params, stream);
-  if (status == cudaSuccess) status = launch_delta(params, stream);
-  return status;
 }
 
 }  // namespace sagelab::attention::sage2

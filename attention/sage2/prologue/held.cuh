@@ -14,12 +14,14 @@ struct PairOf;
 template <>
 struct PairOf<__nv_bfloat16> {
   using Type = __nv_bfloat162;
-  static __device__ float2 wide(Type x) { return __bfloat1622float2(x); }
+  static __device__ float2 wide(unsigned x) {
+    return {__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000)};
+  }
 };
 template <>
 struct PairOf<__half> {
   using Type = __half2;
-  static __device__ float2 wide(Type x) { return __half22float2(x); }
+  static __device__ float2 wide(unsigned x) { return __half22float2(reinterpret_cast<const Type&>(x)); }
 };
 
 // The rows of a tile that fall to a thread: first, of the thread's own; at(n), by how many rows the n-th is
@@ -35,8 +37,8 @@ Rows(int64_t, int64_t, int64_t, At) -> Rows<At>;
 
 // Eight elements each of kCount rows. kPlain: without norm and rotation; they stay packed, which takes a
 // quarter of the registers, and are converted anew each time. All rows are fetched before the first is looked
-// at.
-template <class Source, Stream kStream, int kRows, bool kPlain>
+// at. kShifted: a vector may be taken from them.
+template <class Source, Stream kStream, int kRows, bool kPlain, bool kShifted = true>
 class Held {
  public:
   static constexpr int kCount = kRows;
@@ -75,18 +77,13 @@ class Held {
     }
   }
 
-  // Elements that are not finite are zero from now on; whether there are any.
-  __device__ bool clear() {
-    if constexpr (kPlain) {
-      if (finite(packed_amax(0, kRows))) return false;
-    }
-    bool odd = false;
+  // Elements that are not finite are zero from now on.
+  __device__ void clear() {
 #pragma unroll
     for (int n = 0; n < kRows; ++n) {
 #pragma unroll
       for (int i = 0; i < kVector / 2; ++i) {
         const float2 x = raw(n, i);
-        odd = odd || !finite(x.x) || !finite(x.y);
         if constexpr (kPlain) {
           rows_[n].values[i] &= (finite(x.x) ? 0xffffu : 0u) | (finite(x.y) ? 0xffff0000u : 0u);
         } else {
@@ -94,56 +91,68 @@ class Held {
         }
       }
     }
-    return odd;
   }
 
-  // A vector, of which the thread's eight elements are given, is taken from every row from now on.
+  // A vector, of which the thread's eight elements are given, is taken from every row from now on; null:
+  // none.
   __device__ void subtract(const float* vector) {
-    smooth_ = true;
+    static_assert(kShifted);
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) vector_[i] = vector[i];
+    for (int i = 0; i < kVector; ++i) vector_[i] = vector ? vector[i] : 0.f;
   }
-
   __device__ float subtracted(int i) const {
-    return smooth_ ? vector_[i] : 0.f;
+    return vector_[i];
   }
 
-  // Elements 2i and 2i + 1 of row n.
-  __device__ float2 pair(int n, int i) const {
+  // Whether a row is a token's, as a factor.
+  __device__ float real(int n) const {
+    return real_ >> n & 1 ? 1.f : 0.f;
+  }
+
+  // Elements 2i and 2i + 1 of row n. To be called with the row's real(n).
+  __device__ float2 pair(int n, int i, float real) const {
     float2 x = raw(n, i);
-    if (smooth_ && (real_ >> n & 1)) x.x -= vector_[2 * i], x.y -= vector_[2 * i + 1];
+    if constexpr (kShifted) x = {fmaf(-vector_[2 * i], real, x.x), fmaf(-vector_[2 * i + 1], real, x.y)};
     return x;
   }
 
   __device__ void get(float (&x)[kVector], int n) const {
+    const float factor = real(n);
 #pragma unroll
     for (int i = 0; i < kVector / 2; ++i) {
-      const float2 two = pair(n, i);
+      const float2 two = pair(n, i, factor);
       x[2 * i] = two.x, x[2 * i + 1] = two.y;
     }
   }
 
-  __device__ float amax(int n) const {
-    if constexpr (kPlain) {
-      if (!smooth_) return packed_amax(n, 1);
-    }
-    float x[kVector], most = 0;
-    get(x, n);
+  // Largest magnitude of each column as the rows lie, before anything is taken from them, and of what is left
+  // of the tokens' rows: rounding keeps order, so that the extremes tell. False, and nothing said, where
+  // there are elements that are not finite.
+  __device__ bool column_amax(float (&lying)[kVector], float (&left)[kVector]) const {
+    float most[kVector], least[kVector];
+    if (!extremes(most, least)) return false;
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) most = fmaxf(most, fabsf(x[i]));
-    return most;
+    for (int i = 0; i < kVector; ++i) {
+      lying[i] = fmaxf(fabsf(most[i]), fabsf(least[i]));
+      left[i] = real_ == 0 ? 0.f : fmaxf(fabsf(most[i] - vector_[i]), fabsf(least[i] - vector_[i]));
+    }
+    return true;
   }
 
-  // Largest of each column over all rows, before anything is subtracted. Plain rows only.
-  __device__ void column_amax(float (&most)[kVector]) const {
-    static_assert(kPlain);
+  // Largest magnitude of row n; NaN, or more than is finite, where an element is not finite.
+  __device__ float amax(int n) const {
+    if constexpr (kPlain && !kShifted) {
+      Pair most = abs(n, 0);
 #pragma unroll
-    for (int i = 0; i < kVector / 2; ++i) {
-      Pair pair{};
+      for (int i = 1; i < kVector / 2; ++i) most = __hmax2_nan(most, abs(n, i));
+      return wide(__hmax2_nan(most, __lowhigh2highlow(most))).x;
+    } else {
+      float x[kVector], most = 0;
+      get(x, n);
+      bool odd = false;
 #pragma unroll
-      for (int n = 0; n < kRows; ++n) pair = __hmax2(pair, __habs2(word(n, i)));
-      const float2 two = PairOf<Element>::wide(pair);
-      most[2 * i] = two.x, most[2 * i + 1] = two.y;
+      for (int i = 0; i < kVector; ++i) most = fmaxf(most, fabsf(x[i])), odd = odd || !finite(x[i]);
+      return odd ? INFINITY : most;
     }
   }
 
@@ -156,35 +165,68 @@ class Held {
   };
   using Row = std::conditional_t<kPlain, Words, float[kVector]>;
 
+  __device__ static float2 wide(Pair x) {
+    return PairOf<Element>::wide(reinterpret_cast<const unsigned&>(x));
+  }
   __device__ Pair word(int n, int i) const {
     return reinterpret_cast<const Pair&>(rows_[n].values[i]);
+  }
+  __device__ Pair abs(int n, int i) const {
+    const unsigned bits = rows_[n].values[i] & 0x7fff7fff;
+    return reinterpret_cast<const Pair&>(bits);
   }
 
   __device__ float2 raw(int n, int i) const {
     if constexpr (kPlain) {
       unsigned word = rows_[n].values[i];
       asm volatile("" : "+r"(word));  // or the compiler would keep all rows converted
-      return PairOf<Element>::wide(reinterpret_cast<const Pair&>(word));
+      return PairOf<Element>::wide(word);
     } else {
       return {rows_[n][2 * i], rows_[n][2 * i + 1]};
     }
   }
 
-  // Of `count` rows from n on; NaN if there is one among them.
-  __device__ float packed_amax(int n, int count) const {
-    Pair most{};
+  // Of each column of the tokens' rows, zeros where there are none; false if an element is not finite.
+  __device__ bool extremes(float (&most)[kVector], float (&least)[kVector]) const {
+    if constexpr (kPlain) {
+      return real_ == ~0u ? packed_extremes<true>(most, least) : packed_extremes<false>(most, least);
+    } else {
+      bool odd = false;
 #pragma unroll
-    for (int row = 0; row < count; ++row) {
+      for (int i = 0; i < kVector; ++i) {
+        most[i] = least[i] = rows_[0][i];  // a token's if any row is
 #pragma unroll
-      for (int i = 0; i < kVector / 2; ++i) most = __hmax2_nan(most, __habs2(word(n + row, i)));
+        for (int n = 0; n < kRows; ++n) {
+          const float x = real_ >> n & 1 ? rows_[n][i] : rows_[0][i];
+          most[i] = fmaxf(most[i], x), least[i] = fminf(least[i], x);
+          odd = odd || !finite(x);
+        }
+      }
+      return !odd;
     }
-    return PairOf<Element>::wide(__hmax2_nan(most, __lowhigh2highlow(most))).x;
+  }
+
+  template <bool kAll>
+  __device__ bool packed_extremes(float (&most)[kVector], float (&least)[kVector]) const {
+    Pair magnitude{};
+#pragma unroll
+    for (int i = 0; i < kVector / 2; ++i) {
+      Pair high = word(0, i), low = high;
+#pragma unroll
+      for (int n = 1; n < kRows; ++n) {
+        const Pair x = kAll || (real_ >> n & 1) ? word(n, i) : word(0, i);
+        high = __hmax2_nan(high, x), low = __hmin2_nan(low, x);
+      }
+      magnitude = __hmax2_nan(magnitude, __hmax2_nan(__habs2(high), __habs2(low)));
+      const float2 highs = wide(high), lows = wide(low);
+      most[2 * i] = highs.x, most[2 * i + 1] = highs.y, least[2 * i] = lows.x, least[2 * i + 1] = lows.y;
+    }
+    return finite(wide(__hmax2_nan(magnitude, __lowhigh2highlow(magnitude))).x);
   }
 
   Row rows_[kRows];
   float vector_[kVector];
   unsigned real_ = 0;  // by bit, which rows are
-  bool smooth_ = false;
 };
 
 }  // namespace sagelab::attention::sage2

@@ -1,15 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 // One pass from bf16 or fp16 rows to the tiles of layout.h: norm, RoPE, smoothing, scales, rounding,
 // transposition of V.
+//
+// Note [Pieces]. A block holds several groups of kThreads threads, since while one waits for memory another
+// can compute. Each group takes one piece of work after the other from a queue: a tile of K and V, a tile of
+// Q, or the end of a head, which waits for the pieces of the head. Heads come in the order in which attention
+// wants them. So few blocks, on processors of their own, stay ahead of attention that runs beside.
 #pragma once
 
+#include <algorithm>
+
+#include "attention/device/flags.cuh"
+#include "attention/device/launch.cuh"
 #include "attention/sage2/prologue/dispatch.cuh"
 #include "attention/sage2/prologue/held.cuh"
+#include "attention/sage2/prologue/pieces.h"
 #include "attention/sage2/prologue/stages.h"
 
 namespace sagelab::attention::sage2 {
 
-// What a thread block stages in shared memory; its parts are used one after the other.
+// All threads of a group of this block.
+__device__ inline void group_sync() {
+  asm volatile("bar.sync %0, %1;" ::"r"(threadIdx.y + 1), "n"(kThreads) : "memory");
+}
+
+constexpr int kWarps = kThreads / 32;  // of a group
+
+// What a group stages in shared memory; its parts are used one after the other.
 template <int kDim>
 struct alignas(16) Shared {
   // Words of V: a channel's row has 32 and one more, so that threads that read neighbouring rows meet no bank
@@ -20,39 +37,44 @@ struct alignas(16) Shared {
     unsigned v[kDim * 33 + kDim / 8 * kSkew];
     float sums[kThreads / (kDim / kVector)][kDim];
   };
-  float channel[kThreads / 32][kDim];
-  float row_amax[kQRows];
+  float channel[kWarps][kDim];
+  float warp_amax[kWarps];
   float inverse[kDim];
   int odd;
+  unsigned piece;
 };
 
+// The larger of magnitudes, by their bits: so what is not finite stays.
+__device__ inline float larger(float a, float b) {
+  return __uint_as_float(max(__float_as_uint(a), __float_as_uint(b)));
+}
+// Of neighbouring lanes.
 template <int kLanes>
 __device__ float most_of(float x) {
+  if constexpr (kLanes == 32) return __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(x)));
 #pragma unroll
   for (int offset = kLanes / 2; offset > 0; offset /= 2)
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
+    x = larger(x, __shfl_xor_sync(0xffffffffu, x, offset));
   return x;
 }
 
-// Eight values of a row of Q or K at `column`, as int8 or int4.
-__device__ inline void store_integers(char* tile, int row, int column, const float (&x)[kVector],
-                                      float inverse, int dim, Qk qk) {
-  constexpr float kMagic = 12582912;  // 1.5 * 2^23: the sum's low bits are the integer, rounded half to even
-  unsigned n[kVector];
+// Eight numbers as integers, in the low bits: of what is added the unit of the last place is 1.
+__device__ inline void to_integers(unsigned (&n)[kVector], const float (&x)[kVector], float inverse) {
+  constexpr float kMagic = 12582912;  // 1.5 * 2^23
 #pragma unroll
-  for (int i = 0; i < kVector; ++i) n[i] = __float_as_uint(__fadd_rn(__fmul_rn(x[i], inverse), kMagic));
-  if (qk == Qk::Int8) {
-    const auto low_bytes = [&](int i) {
-      return __byte_perm(__byte_perm(n[i], n[i + 1], 0x0040), __byte_perm(n[i + 2], n[i + 3], 0x0040),
-                         0x5410);
-    };
-    *reinterpret_cast<uint2*>(tile + swizzled(row, column, dim)) = {low_bytes(0), low_bytes(4)};
-    return;
-  }
+  for (int i = 0; i < kVector; ++i) n[i] = __float_as_uint(__fmaf_rn(x[i], inverse, kMagic));
+}
+__device__ inline uint2 low_bytes(const unsigned (&n)[kVector]) {
+  const auto four = [&](int i) {
+    return __byte_perm(__byte_perm(n[i], n[i + 1], 0x0040), __byte_perm(n[i + 2], n[i + 3], 0x0040), 0x5410);
+  };
+  return {four(0), four(4)};
+}
+__device__ inline unsigned low_nibbles(const unsigned (&n)[kVector]) {
   unsigned packed = 0;
 #pragma unroll
   for (int i = 0; i < kVector; ++i) packed |= (n[i] & 15) << 4 * i;
-  *reinterpret_cast<unsigned*>(tile + swizzled(row, column / 2, dim / 2)) = packed;
+  return packed;
 }
 
 constexpr float range_of(Qk qk) {
@@ -68,6 +90,7 @@ struct Quantizer {
   using From = Source<T, kLanes>;
   static constexpr int kDim = From::kDim, kKeys = kv_rows(kArch), kGroup = q_group(kArch);
   static constexpr int kAtOnce = From::kRowsAtOnce;
+  static constexpr bool kMma = kArch != Arch::Sm90;  // INT4, smoothed Q and FP16 are for mma.sync
   using Staging = Shared<kDim>;
 
   const PrologueParams& p;
@@ -77,50 +100,74 @@ struct Quantizer {
   int64_t tile;
 
   __device__ const Settings& settings() const { return p.shape.settings; }
-  __device__ void note(bool odd) const {
-    if (odd) s.odd = 1;  // all that write here write the same
+  // The tile holds something that is not finite.
+  __device__ void note() const { s.odd = 1; }  // all that write here write the same
+
+  // Of a step's rows this thread's: those of a warp are eight apart, so they share a scale as far as a scale
+  // reaches.
+  static __device__ int row() { return warp() + lane() / kLanes * kWarps; }
+  static __device__ int warp() { return threadIdx.x / 32; }
+  static __device__ int lane() { return threadIdx.x % 32; }
+  __device__ auto rows_of_tile(int count) const {
+    return Rows{tile * count, (tile + 1) * count, tile * count + row(), [](int n) { return n * kAtOnce; }};
   }
 
-  // Row after row to neighbouring groups of threads.
-  __device__ auto rows_of_tile(int count) const {
-    return Rows{tile * count, (tile + 1) * count, tile * count + From::row(),
-                [](int n) { return n * kAtOnce; }};
+  // The tile's rows of Q or K as integers.
+  template <class Rows, class Inverse>
+  __device__ void store_tile(const Rows& held, void* to, int64_t bytes, Inverse inverse) const {
+    char* out = static_cast<char*>(to) + bytes;
+#pragma unroll
+    for (int step = 0; step < Rows::kCount; ++step) {
+      float x[kVector];
+      unsigned n[kVector];
+      held.get(x, step);
+      to_integers(n, x, inverse(step));
+      const int r = step * kAtOnce + row(), column = From::column();
+      if (kMma && settings().qk == Qk::Int4) {
+        *reinterpret_cast<unsigned*>(out + swizzled(r, column / 2, kDim / 2)) = low_nibbles(n);
+      } else {
+        *reinterpret_cast<uint2*>(out + swizzled(r, column, kDim)) = low_bytes(n);
+      }
+    }
   }
 
   __device__ void keys() const {
-    constexpr int kSteps = kKeys / kAtOnce;
     const int64_t bh = int64_t(batch) * p.shape.kv_heads + head,
                   at = bh * tiles(p.shape.kv_len, kKeys) + tile;
-    const int row = From::row(), column = From::column();
-    Held<From, Stream::K, kSteps, kPlain> held(p, batch, head, rows_of_tile(kKeys));
-    if (p.x.k_mean) held.subtract(p.x.k_mean + bh * kDim + column);
-    note(held.clear());
-    float amax = 0;
+    Held<From, Stream::K, kKeys / kAtOnce, kPlain> held(p, batch, head, rows_of_tile(kKeys));
+    held.subtract(p.x.k_mean ? p.x.k_mean + bh * kDim + From::column() : nullptr);
+    const float of_warp = most_of<32>(column_amax(held));
+    if (lane() == 0) s.warp_amax[warp()] = of_warp;
+    group_sync();
+    const int first = warp() / 2 * 2;  // rows of two warps share a scale
+    const float amax = fmaxf(s.warp_amax[first], s.warp_amax[first + 1]), range = range_of(settings().qk);
+    if (warp() == first && lane() == 0)
+      p.x.k_scale[at * kKScalesPerTile + first / 2] = step_of(amax, range).scale;
+    const float inverse = step_of(amax, range).inverse;
+    store_tile(held, p.x.k, at * kKeys * row_bytes(settings().qk, kDim), [&](int) { return inverse; });
+  }
+
+  // Of what this thread holds, after its vector is taken away. Elements that are not finite are zero then.
+  template <class Rows>
+  __device__ float column_amax(Rows& held) const {
+    float lying[kVector], left[kVector], most = 0;
+    settle(held, lying, left);
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) amax = fmaxf(amax, held.amax(step));
-    // A thread's rows are equal modulo 8, so they share a scale with those of the other row of its pair.
-    amax = most_of<2 * kLanes>(amax);
-    if (threadIdx.x % (2 * kLanes) == 0) s.row_amax[row / 2] = amax;
-    __syncthreads();
-    const int group = k_scale_index(row);
-#pragma unroll
-    for (int pair = 0; pair < kAtOnce / 2; pair += kKScalesPerTile)
-      amax = fmaxf(amax, s.row_amax[pair + group]);
-    const Step step_ = step_of(amax, range_of(settings().qk));
-    if (row < 8 && row % 2 == 0 && column == 0) p.x.k_scale[at * kKScalesPerTile + group] = step_.scale;
-    char* out = static_cast<char*>(p.x.k) + at * kKeys * row_bytes(settings().qk, kDim);
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      float x[kVector];
-      held.get(x, step);
-      store_integers(out, step * kAtOnce + row, column, x, step_.inverse, kDim, settings().qk);
-    }
+    for (int i = 0; i < kVector; ++i) most = fmaxf(most, left[i]);
+    return most;
+  }
+  template <class Rows>
+  __device__ void settle(Rows& held, float (&lying)[kVector], float (&left)[kVector]) const {
+    if (held.column_amax(lying, left)) return;
+    note();
+    held.clear();
+    held.column_amax(lying, left);
   }
 
   // The mean over the tile's queries, subtracted from them; to memory as well.
   template <class Rows>
   __device__ void subtract_mean(Rows& held, int64_t at) const {
-    const int row = From::row(), column = From::column();
+    const int column = From::column();
     float sum[kVector] = {};
 #pragma unroll
     for (int step = 0; step < Rows::kCount; ++step) {
@@ -130,8 +177,8 @@ struct Quantizer {
       for (int i = 0; i < kVector; ++i) sum[i] += x[i];
     }
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) s.sums[row][column + i] = sum[i];
-    __syncthreads();
+    for (int i = 0; i < kVector; ++i) s.sums[row()][column + i] = sum[i];
+    group_sync();
     const int64_t left = p.shape.q_len - tile * kQRows;
     const float count = float(left < kQRows ? left : kQRows);
     if (threadIdx.x < kDim) {
@@ -140,50 +187,96 @@ struct Quantizer {
       s.inverse[threadIdx.x] = total / count;
       p.x.q_mean[at * kDim + threadIdx.x] = total / count;
     }
-    __syncthreads();
+    group_sync();
     held.subtract(s.inverse + column);
   }
 
-  __device__ void queries() const {
-    constexpr int kSteps = kQRows / kAtOnce, kScales = q_scales_per_tile(kArch);
-    const int64_t bh = int64_t(batch) * p.shape.heads + head, at = bh * tiles(p.shape.q_len, kQRows) + tile;
+  using QueriesHeld = Held<From, Stream::Q, kQRows / kAtOnce, kPlain, kMma>;
+
+  // The products of queries and the mean of K, for the LSE.
+  __device__ void shift(const QueriesHeld& held, int64_t bh) const {
     const int64_t kv = int64_t(batch) * p.shape.kv_heads + head / (p.shape.heads / p.shape.kv_heads);
-    const int row = From::row(), column = From::column();
-    Held<From, Stream::Q, kSteps, kPlain> held(p, batch, head, rows_of_tile(kQRows));
-    note(held.clear());
-    if (p.x.q_shift) {
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-        float x[kVector], dot = 0;
-        held.get(x, step);
+    for (int step = 0; step < QueriesHeld::kCount; ++step) {
+      float x[kVector], dot = 0;
+      held.get(x, step);
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) dot += x[i] * p.x.k_mean[kv * kDim + column + i];
-        dot = sagelab::kernel::row_sum<kLanes>(dot);
-        const int64_t token = tile * kQRows + step * kAtOnce + row;
-        if (column == 0 && token < p.shape.q_len) p.x.q_shift[bh * p.shape.q_len + token] = dot;
+      for (int i = 0; i < kVector; ++i) dot += x[i] * p.x.k_mean[kv * kDim + From::column() + i];
+      dot = sagelab::kernel::row_sum<kLanes>(dot);
+      const int64_t token = tile * kQRows + step * kAtOnce + row();
+      if (From::column() == 0 && token < p.shape.q_len) p.x.q_shift[bh * p.shape.q_len + token] = dot;
+    }
+  }
+
+  // A warp's rows of a step share a scale (kHalves: those of each half of it do), or those of several steps
+  // do. One lane per scale divides.
+  static constexpr bool kHalves = kGroup < kAtOnce;
+  static constexpr int kSharing = kHalves ? 16 : 32;  // lanes
+  static constexpr int kStepsPerScale = kHalves ? 1 : kGroup / kAtOnce;
+  static __device__ int keeper(int step) {
+    return kHalves ? (lane() & 16) + step : step / kStepsPerScale;
+  }
+
+  // The largest magnitudes that share a scale, in their keepers. False where one is not finite: its bits are
+  // above all others.
+  static __device__ bool query_amax(float& kept, const QueriesHeld& held) {
+    bool odd = false;
+    float most = 0;
+    kept = 0;
+#pragma unroll
+    for (int step = 0; step < QueriesHeld::kCount; ++step) {
+      const float amax = held.amax(step);
+      most = step % kStepsPerScale == 0 ? amax : larger(most, amax);
+      if ((step + 1) % kStepsPerScale != 0) continue;
+      const float shared = most_of<kSharing>(most);
+      odd = odd || !finite(shared);
+      if (lane() == keeper(step)) kept = shared;
+    }
+    return !__any_sync(0xffffffffu, odd);  // all of a warp stay together: next they exchange again
+  }
+
+  // What to multiply the rows of steps by, in their keepers; scales to memory.
+  __device__ float query_scales(float kept, int64_t at) const {
+    constexpr int kMine = QueriesHeld::kCount / kStepsPerScale;
+    const Step of_kept = step_of(kept, range_of(settings().qk));
+    const int mine = kHalves ? lane() % 16 : lane();
+    if (mine < kMine) {
+      const int scale = kHalves ? mine * 2 + lane() / 16 : mine;
+      p.x.q_scale[at * q_scales_per_tile(kArch) + scale * kWarps + warp()] = of_kept.scale;
+    }
+    return of_kept.inverse;
+  }
+
+  __device__ void queries() const {
+    const int64_t bh = int64_t(batch) * p.shape.heads + head, at = bh * tiles(p.shape.q_len, kQRows) + tile;
+    QueriesHeld held(p, batch, head, rows_of_tile(kQRows));
+    if constexpr (kMma) held.subtract(nullptr);
+    float kept;
+    if (!query_amax(kept, held)) {
+      note();
+      held.clear();
+      query_amax(kept, held);
+    }
+    if (p.x.q_shift) shift(held, bh);
+    if constexpr (kMma) {
+      if (p.x.q_mean) {
+        subtract_mean(held, at);
+        query_amax(kept, held);
       }
     }
-    if (p.x.q_mean) subtract_mean(held, at);
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const float amax = most_of<kLanes>(held.amax(step));
-      if (column == 0) s.row_amax[step * kAtOnce + row] = amax;
-    }
-    __syncthreads();
-    char* out = static_cast<char*>(p.x.q) + at * kQRows * row_bytes(settings().qk, kDim);
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const int r = step * kAtOnce + row, first = r / kGroup * kGroup + r % 8;
-      float amax = 0;
-#pragma unroll
-      for (int i = 0; i < kGroup; i += 8) amax = fmaxf(amax, s.row_amax[first + i]);
-      const Step scale = step_of(amax, range_of(settings().qk));
-      if (r == first && column == 0) p.x.q_scale[at * kScales + q_scale_index(r, kGroup)] = scale.scale;
-      float x[kVector];
-      held.get(x, step);
-      store_integers(out, r, column, x, scale.inverse, kDim, settings().qk);
-    }
-    if (threadIdx.x == 0) p.x.q_odd[at] = uint8_t(s.odd);
+    const float inverse = query_scales(kept, at);
+    store_tile(held, p.x.q, at * kQRows * row_bytes(settings().qk, kDim),
+               [&](int step) { return __shfl_sync(0xffffffffu, inverse, keeper(step)); });
+  }
+
+  // By one thread, after all are through.
+  __device__ void done(const Piece& piece) const {
+    if (piece.kind == Piece::End) return;
+    const bool q = piece.kind == Piece::Queries;
+    const int64_t heads = q ? p.shape.heads : p.shape.kv_heads,
+                  count = q ? tiles(p.shape.q_len, kQRows) : tiles(p.shape.kv_len, kKeys);
+    (q ? p.x.q_odd : p.x.kv_odd)[(batch * heads + head) * count + tile] = uint8_t(s.odd);
+    sagelab::kernel::add_release(p.shape.counters.done(piece.kv), 1);
   }
 
   // Four neighbouring positions of a row of fp8 V: the keys that one thread of the warp has in its
@@ -208,20 +301,22 @@ struct Quantizer {
   static constexpr int kVSteps = (kKeys / 16 + kGroupsAtOnce - 1) / kGroupsAtOnce;
 
   template <class Rows>
-  __device__ void stage(const Rows& held) const {
+  __device__ void stage(const Rows& held, const float (&inverse)[kVector]) const {
     const int column = From::column();
 #pragma unroll
     for (int step = 0; step < kVSteps; ++step) {
       const int group = step * kGroupsAtOnce + From::row() / 4;
       if (group >= kKeys / 16) continue;
+      float real[4];
+#pragma unroll
+      for (int e = 0; e < 4; ++e) real[e] = held.real(step * 4 + e);
 #pragma unroll
       for (int i = 0; i < kVector / 2; ++i) {
-        const float2 inverse = *reinterpret_cast<const float2*>(s.inverse + column + 2 * i);
         float even[4], odd[4];
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const float2 x = held.pair(step * 4 + e, i);
-          even[e] = __fmul_rn(x.x, inverse.x), odd[e] = __fmul_rn(x.y, inverse.y);
+          const float2 x = held.pair(step * 4 + e, i, real[e]);
+          even[e] = __fmul_rn(x.x, inverse[2 * i]), odd[e] = __fmul_rn(x.y, inverse[2 * i + 1]);
         }
         put(column + 2 * i, group, even);
         put(column + 2 * i + 1, group, odd);
@@ -241,17 +336,6 @@ struct Quantizer {
 
   using Values = Held<From, Stream::V, kVSteps * 4, true>;
 
-  // Largest of each of the thread's channels, smoothed.
-  __device__ static void raise(float (&amax)[kVector], const Values& held) {
-#pragma unroll
-    for (int n = 0; n < Values::kCount; ++n) {
-      float x[kVector];
-      held.get(x, n);
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) amax[i] = fmaxf(amax[i], fabsf(x[i]));
-    }
-  }
-
   // Scales of the channels from what the block's threads have, and what to multiply by into shared memory.
   __device__ void set_v_scales(float (&amax)[kVector], int64_t at) const {
 #pragma unroll
@@ -259,26 +343,25 @@ struct Quantizer {
       for (int offset = kLanes; offset < 32; offset *= 2) {
         amax[i] = fmaxf(amax[i], __shfl_xor_sync(0xffffffffu, amax[i], offset));
       }
-      if (threadIdx.x % 32 < kLanes) s.channel[threadIdx.x / 32][From::column() + i] = amax[i];
+      if (lane() < kLanes) s.channel[warp()][From::column() + i] = amax[i];
     }
-    __syncthreads();
+    group_sync();
     if (threadIdx.x >= kDim) return;
     float most = 0;
-    for (int warp = 0; warp < kThreads / 32; ++warp) most = fmaxf(most, s.channel[warp][threadIdx.x]);
+    for (const auto& of_warp : s.channel) most = fmaxf(most, of_warp[threadIdx.x]);
     const Step step = v_step_of(most, settings().pv);
     s.inverse[threadIdx.x] = step.inverse;
     p.x.v_scale[at * kDim + threadIdx.x] = step.scale;
   }
 
   // Whether a value may lie beyond the range that the head's scales leave.
-  __device__ bool exceeds(const Values& held) const {
-    float most[kVector];
-    held.column_amax(most);
+  static __device__ bool exceeds(const Values& held, const float (&lying)[kVector],
+                                 const float (&inverse)[kVector]) {
     bool over = false;
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
-      const float reach = most[i] + fabsf(held.subtracted(i)), inverse = s.inverse[From::column() + i];
-      over = over || (inverse == 0 ? reach >= 1e-35f : __fmul_rn(reach, inverse) > 448.f);
+      const float reach = lying[i] + fabsf(held.subtracted(i));
+      over = over || (inverse[i] == 0 ? reach >= 1e-35f : __fmul_rn(reach, inverse[i]) > 448.f);
     }
     return over;
   }
@@ -291,82 +374,147 @@ struct Quantizer {
                 [](int n) { return n / 4 * kGroupsAtOnce * 16 + n % 4 / 2 * 8 + n % 2; }};
   }
 
-  __device__ Values smoothed_values() const {
+  __device__ Values smoothed_values(float (&lying)[kVector], float (&left)[kVector]) const {
     Values held(p, batch, head, keys_of_tile());
-    note(held.clear());
-    if (p.x.v_mean)
-      held.subtract(p.x.v_mean + (int64_t(batch) * p.shape.kv_heads + head) * kDim + From::column());
+    const int64_t bh = int64_t(batch) * p.shape.kv_heads + head;
+    held.subtract(p.x.v_mean ? p.x.v_mean + bh * kDim + From::column() : nullptr);
+    settle(held, lying, left);
     return held;
   }
 
   __device__ void values() const {
     const int64_t bh = int64_t(batch) * p.shape.kv_heads + head,
                   at = bh * tiles(p.shape.kv_len, kKeys) + tile;
-    const Values held = smoothed_values();
+    float lying[kVector], left[kVector], inverse[kVector];
+    const Values held = smoothed_values(lying, left);
+    const float* from = scratch.v_inverse + bh * kDim;
     if (settings().v == VScale::Tile) {
-      float amax[kVector] = {};
-      raise(amax, held);
-      set_v_scales(amax, at);
-    } else if (threadIdx.x < kDim) {
-      s.inverse[threadIdx.x] = scratch.v_inverse[bh * kDim + threadIdx.x];
+      set_v_scales(left, at);
+      group_sync();
+      from = s.inverse;
     }
-    __syncthreads();
-    if (settings().v == VScale::Sampled && exceeds(held)) scratch.v_exceeds[bh] = 1;  // all write the same
-    stage(held);
-    __syncthreads();
-    const int bytes = kKeys * (settings().pv == Pv::Fp16 ? 2 : 1), chunks = bytes / 16;
-    char* out = static_cast<char*>(p.x.v) + at * kDim * bytes;
-    for (int i = threadIdx.x; i < kDim * chunks; i += kThreads) {
-      const int channel = i / chunks, chunk = i % chunks;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) inverse[i] = from[From::column() + i];
+    if (settings().v == VScale::Sampled && exceeds(held, lying, inverse))
+      *p.shape.counters.exceeds(bh) = 1;  // all write the same
+    stage(held, inverse);
+    group_sync();
+    if (kMma && settings().pv != Pv::Fp16) {
+      store_values<kKeys>(at);
+    } else {
+      store_values<128>(at);
+    }
+  }
+
+  // From shared memory. kBytes: of a channel's row.
+  template <int kBytes>
+  __device__ void store_values(int64_t at) const {
+    constexpr int kChunks = kBytes / 16;
+    char* out = static_cast<char*>(p.x.v) + at * kDim * kBytes;
+#pragma unroll
+    for (int i = 0; i < kDim * kChunks; i += kThreads) {
+      const int channel = (i + int(threadIdx.x)) / kChunks, chunk = (i + int(threadIdx.x)) % kChunks;
       const unsigned* words = s.v + Staging::row_of(channel) + chunk * 4;
-      *reinterpret_cast<uint4*>(out + swizzled(channel, chunk * 16, bytes)) = {words[0], words[1], words[2],
-                                                                               words[3]};
+      *reinterpret_cast<uint4*>(out + swizzled(channel, chunk * 16, kBytes)) = {words[0], words[1], words[2],
+                                                                                words[3]};
     }
-    if (threadIdx.x == 0) p.x.kv_odd[at] = uint8_t(s.odd);
   }
 };
 
-// A block is a tile of keys and values, or, after all of those, of queries.
-// Rows that stay packed leave room for more blocks at once.
+// Where V of a head goes beyond what sampled scales leave room for: quantized anew with scales from all
+// tokens. Rare and slow.
+template <class Work>
+__device__ __noinline__ void refit(const PrologueParams& p, const Scratch& scratch,
+                                   typename Work::Staging& shared, int batch, int head) {
+  const int64_t bh = int64_t(batch) * p.shape.kv_heads + head, count = tiles(p.shape.kv_len, Work::kKeys);
+  const auto work = [&](int64_t tile) { return Work{p, scratch, shared, batch, head, tile}; };
+  float amax[kVector] = {}, lying[kVector], left[kVector];
+  for (int64_t tile = 0; tile < count; ++tile) {
+    work(tile).smoothed_values(lying, left);
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) amax[i] = fmaxf(amax[i], left[i]);
+  }
+  work(0).set_v_scales(amax, bh);
+  if (threadIdx.x < Work::kDim)
+    scratch.v_inverse[bh * Work::kDim + threadIdx.x] = shared.inverse[threadIdx.x];
+  for (int64_t tile = 0; tile < count; ++tile) {
+    group_sync();
+    work(tile).values();
+  }
+}
+
+// Once all pieces of a head of K and V, and of its queries, are done: whether it has to be fitted anew.
+__device__ inline bool await_head(const PrologueParams& p, int64_t kv, unsigned pieces) {
+  const Counters& counters = p.shape.counters;
+  if (threadIdx.x == 0) sagelab::kernel::await_at_least(counters.done(kv), pieces);
+  group_sync();
+  return p.shape.settings.v == VScale::Sampled && *counters.exceeds(kv);
+}
+
+// Groups of a block. Rows that stay packed leave room for more.
+constexpr int groups_of(bool plain) {
+  return plain ? 3 : 2;
+}
+
 template <class T, int kLanes, Arch kArch, bool kPlain>
-__global__ __launch_bounds__(kThreads,
-                             kPlain ? 3 : 2) void quantize_kernel(const __grid_constant__ PrologueParams p,
-                                                                  Scratch scratch) {
+__global__ __launch_bounds__(kThreads* groups_of(kPlain)) void quantize_kernel(
+    const __grid_constant__ PrologueParams p, const __grid_constant__ Scratch scratch,
+    const __grid_constant__ Pieces pieces) {
 #if __CUDA_ARCH__ < 900
   if constexpr (kArch == Arch::Sm90) return;  // tiles that only Hopper's kernel reads
 #endif
   using Work = Quantizer<T, kLanes, kArch, kPlain>;
-  __shared__ typename Work::Staging shared;
-  const int64_t kv_tiles = tiles(p.shape.kv_len, Work::kKeys), q_tiles = tiles(p.shape.q_len, kQRows);
-  const int64_t kv_blocks = kv_tiles * p.shape.kv_heads * p.shape.batch;
-  const bool kv = blockIdx.x < kv_blocks;
-  // Heads first: what lies side by side in memory is read at the same time.
-  const int64_t block = kv ? blockIdx.x : blockIdx.x - kv_blocks, per_head = kv ? kv_tiles : q_tiles;
-  const int heads = kv ? p.shape.kv_heads : p.shape.heads;
-  const int64_t tile = block / heads % per_head;
-  const Work work{p, scratch, shared, int(block / heads / per_head), int(block % heads), tile};
-  if (threadIdx.x == 0) shared.odd = 0;
-  if (threadIdx.x == 0 && blockIdx.x == 0) *p.shape.next = 0;
-  __syncthreads();
-  if (kv) {
-    work.keys();
-    __syncthreads();
-    work.values();
-  } else {
-    work.queries();
+  extern __shared__ char raw[];
+  typename Work::Staging& shared = reinterpret_cast<typename Work::Staging*>(raw)[threadIdx.y];
+  sagelab::kernel::let_dependents_begin();
+  const Counters& counters = p.shape.counters;
+  const auto ready = [&](int64_t kv) {
+    if (threadIdx.x == 0) sagelab::kernel::add_release(counters.ready(kv), 1);
+  };
+  unsigned next = threadIdx.x == 0 ? atomicAdd(counters.queue(), 1) : 0;
+  for (;;) {
+    if (threadIdx.x == 0) shared.piece = next, shared.odd = 0;
+    group_sync();
+    const Piece piece = pieces.at(shared.piece);
+    if (piece.kind == Piece::None) break;
+    if (threadIdx.x == 0) next = atomicAdd(counters.queue(), 1);  // on its way meanwhile
+    const Work work{p, scratch, shared, piece.batch, piece.head, piece.tile};
+    if (piece.kind == Piece::KeysAndValues) {
+      work.keys();
+      group_sync();
+      work.values();
+    } else if (piece.kind == Piece::Queries) {
+      work.queries();
+    } else if (!await_head(p, piece.kv, pieces.of_head())) {
+      ready(piece.kv);
+    }
+    group_sync();
+    if (threadIdx.x == 0) work.done(piece);
+  }
+  // After the loop, for the registers' sake.
+  for (int64_t kv = blockIdx.x * blockDim.y + threadIdx.y; kv < counters.heads;
+       kv += gridDim.x * blockDim.y) {
+    if (!await_head(p, kv, pieces.of_head())) continue;
+    refit<Work>(p, scratch, shared, int(kv / p.shape.kv_heads), int(kv % p.shape.kv_heads));
+    group_sync();
+    ready(kv);
   }
 }
 
 template <bool kPlain>
 cudaError_t launch_quantize_as(const PrologueParams& params, cudaStream_t stream) {
   const AttentionParams& shape = params.shape;
-  const int64_t kv_tiles = tiles(shape.kv_len, kv_rows(shape.settings.arch)),
-                q_tiles = tiles(shape.q_len, kQRows);
-  const int64_t blocks = (kv_tiles * shape.kv_heads + q_tiles * shape.heads) * shape.batch;
   const Scratch scratch = scratch_of(params);
   return dispatch_tiles(shape, [&]<class T, int kLanes, Arch kArch>() {
-    quantize_kernel<T, kLanes, kArch, kPlain><<<unsigned(blocks), kThreads, 0, stream>>>(params, scratch);
-    return cudaGetLastError();
+    using Work = Quantizer<T, kLanes, kArch, kPlain>;
+    constexpr int kGroups = groups_of(kPlain);
+    constexpr int kBytes = kGroups * int(sizeof(typename Work::Staging));
+    const Pieces pieces(shape, Work::kKeys);
+    const unsigned wanted = unsigned(tiles(pieces.count(), kGroups));
+    const unsigned blocks = std::min(wanted, unsigned(processors_for(shape)));
+    return sagelab::kernel::launch(quantize_kernel<T, kLanes, kArch, kPlain>,
+                                   {blocks, dim3(kThreads, kGroups), kBytes}, stream, params, scratch,
+                                   pieces);
   });
 }
 

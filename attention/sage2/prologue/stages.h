@@ -27,20 +27,20 @@ constexpr bool looks_at_all_values(const Settings& s) {
   return s.smooth_v == Mean::Full || s.v == VScale::Channel;
 }
 
-// Scratch: statistics of K and V [B, Hkv, chunks, 4, D], then what V is multiplied by [B, Hkv, D], and
-// whether a value of a head exceeds what sampled scales leave room for [B, Hkv].
+// Scratch: statistics of K and V [B, Hkv, chunks, 4, D], then what V is multiplied by [B, Hkv, D].
 struct Scratch {
   float* statistics;
   float* v_inverse;
-  unsigned* v_exceeds;
   int64_t chunks;
 };
 Scratch scratch_of(const PrologueParams& params);
 
+// How many processors the quantization takes: all, or where attention runs beside, what keeps ahead of it.
+int processors_for(const AttentionParams& shape);
+
 cudaError_t launch_statistics(const PrologueParams& params, cudaStream_t stream);
 cudaError_t launch_quantize(const PrologueParams& params, cudaStream_t stream);
 cudaError_t launch_quantize_plain(const PrologueParams& params, cudaStream_t stream);  // no norm, no rotation
-cudaError_t launch_refit(const PrologueParams& params, cudaStream_t stream);  // of heads marked in v_exceeds
 cudaError_t launch_delta(const PrologueParams& params, cudaStream_t stream);
 
 }  // namespace sagelab::attention::sage2

@@ -196,7 +196,6 @@ __global__ void finish_kernel(const __grid_constant__ PrologueParams p, Scratch 
   float amax = fmaxf(fabsf(most - mean), fabsf(least - mean));
   if (settings.v == VScale::Sampled) amax = fminf(amax * kVMargin, kLargest);
   const Step step = v_step_of(amax, settings.pv);
-  if (channel == 0) scratch.v_exceeds[bh] = 0;
   p.x.v_scale[at] = step.scale;
   scratch.v_inverse[at] = step.inverse;
 }
@@ -215,12 +214,12 @@ Scratch scratch_of(const PrologueParams& params) {
   const int64_t dim = padded_head_dim(shape.head_dim), heads = int64_t(shape.batch) * shape.kv_heads;
   const int64_t chunks = chunks_of(shape);
   float* v_inverse = params.partial + heads * chunks * kSlots * dim;
-  return {params.partial, v_inverse, reinterpret_cast<unsigned*>(v_inverse + heads * dim), chunks};
+  return {params.partial, v_inverse, chunks};
 }
 
 int64_t partial_floats(const AttentionParams& shape) {
   const int64_t dim = padded_head_dim(shape.head_dim), heads = int64_t(shape.batch) * shape.kv_heads;
-  return heads * (dim * (chunks_of(shape) * kSlots + 1) + 1);
+  return heads * dim * (chunks_of(shape) * kSlots + 1);
 }
 
 cudaError_t launch_statistics(const PrologueParams& params, cudaStream_t stream) {

@@ -8,12 +8,18 @@
 // cores: while one issues its products, the other is at its softmax. Within a consumer, Q K^T of a tile runs
 // beside P V of the tile before, also where the tile before belongs to the queries before.
 //
+// Note [Beside]. The prologue may still be under way, on multiprocessors of its own: the producer waits until
+// the operands of a head are whole. Blocks for which there is no room yet come when the prologue leaves, and
+// take what tiles there are left.
+//
 // Note [Order]. Tiles of keys go from the last to the first, since only the last can hold keys that are
 // masked.
 #pragma once
 
 #include <climits>
 
+#include "attention/device/flags.cuh"
+#include "attention/device/launch.cuh"
 #include "attention/device/pack.cuh"
 #include "attention/sage2/kernels.h"
 #include "attention/sage2/wgmma/pipe.cuh"
@@ -67,7 +73,7 @@ __device__ inline int keys_seen(const AttentionParams& p, int query) {
 __device__ inline Item item_at(const AttentionParams& p, unsigned index, unsigned q_tiles, unsigned dim) {
   constexpr unsigned kCached = 24 << 20;  // bytes of K and V
   const unsigned all = p.batch * p.heads;
-  const unsigned together = p.causal ? max(kCached / (2 * dim) / unsigned(p.kv_len), 1u) : 1;
+  const unsigned together = p.causal ? min(max(kCached / (2 * dim) / unsigned(p.kv_len), 1u), all) : 1;
   const unsigned first = index / (together * q_tiles) * together, within = index - first * q_tiles;
   const unsigned here = min(together, all - first), head = first + within % here;
   const int q_tile = int(q_tiles - 1 - within / here);
@@ -92,27 +98,36 @@ class Producer {
 
   __device__ void run() {
     const unsigned q_tiles = unsigned(tiles(p.q_len, kQRows)), all = q_tiles * p.heads * p.batch;
-    unsigned index = blockIdx.x;
+    // Wraps to 0 with the last question, since each block asks once too often.
+    const auto take = [&] { return atomicInc(p.counters.next(), all + gridDim.x - 1); };
+    unsigned index = take();
+    int whole = -1;  // the head of K and V that is known to be
     for (unsigned n = 0;; ++n) {
       const Turn<kQStages> turn(n);
       if (n >= kQStages) memory.q_empty[turn.stage].wait(turn.parity ^ 1);
       if (index >= all) {
         memory.items[turn.stage].count = 0;
         memory.item_full[turn.stage].arrive();
-        return;
+        break;
       }
       const Item item = item_at(p, index, q_tiles, kDim);
       memory.items[turn.stage] = item;
       memory.item_full[turn.stage].arrive();
+      if (item.kv != whole) await_operands(whole = item.kv);
       queries(item, turn.stage, (int64_t(item.batch) * p.heads + item.head) * q_tiles + item.q_tile);
-      // Wraps to 0 with the last of all blocks, each of which asks once too often.
-      index = gridDim.x + atomicInc(p.next, all - 1);
+      index = take();
       keys_and_values(item);
     }
+    sagelab::kernel::await_prerequisites();  // what follows this launch also follows the prologue
   }
 
  private:
   static constexpr int kDim = C::kDimension;
+
+  __device__ void await_operands(int kv) const {
+    sagelab::kernel::await_at_least(p.counters.ready(kv), 1);
+    global_to_async();
+  }
 
   __device__ void queries(const Item& item, unsigned stage, int64_t tile) {
     constexpr int kScales = q_scales_per_tile(Arch::Sm90);
@@ -198,16 +213,16 @@ struct Softmax {
       int& most_so_far = top[i % 4 / 2][i / 4 % 2];
       most_so_far = __vimax3_s32(most_so_far, seen(i) ? s[i] : INT_MIN, seen(i + 1) ? s[i + 1] : INT_MIN);
     }
-    float offset[2];
+    float offset[2];  // rounded, as the maxima are, so that P is at most 448 also where scores are huge
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       const int highest = max(top[row][0], top[row][1]);
-      float score = float(highest) * sigma;
+      float score = __fmul_ru(float(highest), sigma);
       if (kMasked && highest == INT_MIN) score = kNone;
       const float now = fmaxf(most[row], over_quad(score, [](float a, float b) { return fmaxf(a, b); }));
       decay[row] = exp2_approx(most[row] - now);
       most[row] = now;
-      offset[row] = kLog2Of448 - now;
+      offset[row] = __fsub_rd(kLog2Of448, now);
       if (kSumUp) sum[row] *= decay[row];
     }
 #pragma unroll
@@ -239,6 +254,7 @@ class Consumer {
 
   __device__ void run() {
     memory.item_full[0].wait(0);
+    if (memory.items[0].count == 0) return;  // others have taken them all
     memory.q_full[0].wait(0);
     memory.k_full[0].wait(0);
     if (group == 1) give_turn(1);  // the second warpgroup leaves the first turn to the other
@@ -319,7 +335,7 @@ class Consumer {
   __device__ void exponentials(int i, unsigned q_stage) {
     const Turn turn(first + i);
     const float sigma = q_scale * memory.k_scale[turn.stage][lane() % 4];
-    release(memory.k_empty[turn.stage]);
+    memory.k_empty[turn.stage].arrive();  // each thread, since each has read a scale
     int limit[2] = {kKeys, kKeys};
     if constexpr (kMasked) {
 #pragma unroll
@@ -493,7 +509,7 @@ __device__ void set_up(typename C::Memory& memory) {
     }
     for (int i = 0; i < kStages; ++i) {
       memory.k_full[i].init(1), memory.v_full[i].init(1);
-      memory.k_empty[i].init(kConsumerWarps), memory.v_empty[i].init(kConsumerWarps);
+      memory.k_empty[i].init(kConsumerWarps * 32), memory.v_empty[i].init(kConsumerWarps);
     }
     publish_barriers();
   }
@@ -529,20 +545,10 @@ __global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_con
 template <class C>
 cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
   constexpr int kBytes = sizeof(typename C::Memory) + 1024;
-  // Of the current device, hence each time.
-  if (const cudaError_t status =
-          cudaFuncSetAttribute(attention_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-      status != cudaSuccess)
-    return status;
-  int device = 0, processors = 0;
-  if (const cudaError_t status = cudaGetDevice(&device); status != cudaSuccess) return status;
-  if (const cudaError_t status = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-      status != cudaSuccess)
-    return status;
-  const int64_t items = tiles(p.q_len, kQRows) * p.heads * p.batch;
+  const int64_t items = tiles(p.q_len, kQRows) * p.heads * p.batch,
+                processors = sagelab::kernel::processors();
   const unsigned grid = unsigned(items < processors ? items : processors);
-  attention_kernel<C><<<grid, kThreads, kBytes, stream>>>(p);
-  return cudaGetLastError();
+  return sagelab::kernel::launch(attention_kernel<C>, {grid, kThreads, kBytes, p.beside}, stream, p);
 }
 
 }  // namespace sagelab::attention::sage2::hopper

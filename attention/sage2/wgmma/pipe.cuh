@@ -47,6 +47,10 @@ __device__ inline void publish_barriers() {
 __device__ inline void publish_to_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
+// What this thread knows to be in global memory, by whomever it was stored, the copy engine sees as well.
+__device__ inline void global_to_async() {
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+}
 
 // bytes: a multiple of 16; both sides on 16 bytes.
 __device__ inline void bulk_copy(void* to, const void* from, uint32_t bytes, Barrier& done) {

@@ -33,7 +33,8 @@ Scaled integers(const at::Tensor& tiles, const std::vector<int64_t>& groups, dou
   const at::Tensor amax = (row_max.unsqueeze(-1) * one_hot).amax(-2);
   const at::Tensor inverse = at::where(amax < 1e-35, 0, at::full({}, range, at::kFloat) / amax);
   const at::Tensor scale = at::where(amax < 1e-35, 0, amax / at::full({}, range, at::kFloat));
-  return {at::round(tiles * inverse.index_select(-1, index).unsqueeze(-1)), scale};
+  const at::Tensor exact = tiles.to(at::kDouble) * inverse.index_select(-1, index).unsqueeze(-1);
+  return {at::round(exact).to(at::kFloat), scale};
 }
 
 std::vector<int64_t> q_groups(Arch arch) {

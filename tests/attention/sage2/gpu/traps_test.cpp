@@ -140,7 +140,9 @@ TEST_P(TrapsOnGpu, OutliersThatMeet) {
   call.want_lse = true;
   const Output result = run(call), truth = truth_of(call);
   EXPECT_TRUE(all_finite(result.lse));
-  EXPECT_LT(relative_error(result.out[0][20][0], truth.out[0][20][0]), bound());
+  // The one P that counts is not 448 here, so rounding changes it, by a 16th at most, and not an fp32 sum.
+  const double more = settings().sum == Sum::Fp32 ? 1. / 16 : 0;
+  EXPECT_LT(relative_error(result.out[0][20][0], truth.out[0][20][0]), bound() + more);
   EXPECT_NEAR(result.lse[0][0][20].item<double>() / truth.lse[0][0][20].item<double>(), 1, .01);
 }
 

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launching a kernel that wants much shared memory, or to begin beside the launch before.
+#pragma once
+
+#include <cuda_runtime.h>
+
+namespace sagelab::kernel {
+
+struct Geometry {
+  dim3 grid, block;
+  int shared = 0;       // bytes, dynamic
+  bool beside = false;  // may begin as soon as the launch before lets it (let_dependents_begin)
+};
+
+template <class... Parameters, class... Arguments>
+cudaError_t launch(void (*kernel)(Parameters...), const Geometry& g, cudaStream_t stream,
+                   const Arguments&... arguments) {
+  // Of the current device, hence each time.
+  if (const cudaError_t status =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, g.shared);
+      status != cudaSuccess)
+    return status;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = g.grid, config.blockDim = g.block;
+  config.dynamicSmemBytes = size_t(g.shared), config.stream = stream;
+  config.attrs = &attribute, config.numAttrs = g.beside ? 1 : 0;
+  return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
+// Of the current device; 0 where that cannot be told.
+inline int processors() {
+  int device = 0, count = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 0;
+  return count;
+}
+
+}  // namespace sagelab::kernel
