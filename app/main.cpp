@@ -59,6 +59,9 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     int exit_code = sagelab::kDone;
     sagelab::add_generate(app, {argv, size_t(argc)}, exit_code);
+    sagelab::add_compare(app, {argv, size_t(argc)}, exit_code);
+    sagelab::add_demo(app, exit_code);
+    sagelab::add_batch(app, {argv, size_t(argc)}, exit_code);
     sagelab::add_info(app, exit_code);
     sagelab::add_bench(app, exit_code);
     sagelab::add_attend(app, exit_code);

@@ -134,6 +134,12 @@ Request request_to_decode(const std::string& latents) {
 
 }  // namespace
 
+void check_request(const Request& request) {
+  check_texts(request);
+  check_ranges(request);
+  check_spec(request.attention);
+}
+
 std::string check_device(const std::string& name) {
   const bool indexed = name.starts_with("cuda:") && name.size() > 5 &&
                        name.find_first_not_of("0123456789", 5) == std::string::npos;
@@ -155,7 +161,7 @@ void RequestFlags::add(CLI::App& app, const std::string& flag, std::optional<T> 
   app.add_option(flag, this->*value, help);
 }
 
-RequestFlags::RequestFlags(CLI::App& app) {
+RequestFlags::RequestFlags(CLI::App& app, std::initializer_list<const char*> without) {
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   add(app, "--model", &RequestFlags::model_, "a diffusers folder");
   add(app, "--prompt", &RequestFlags::prompt_, "what to show");
@@ -188,6 +194,8 @@ RequestFlags::RequestFlags(CLI::App& app) {
   app.get_option("--attention-switch")->check(CLI::IsMember({"forward", "call"}));
   app.get_option("--vae-tiling")->check(CLI::IsMember({"auto", "on", "off"}));
   app.get_option("--offload")->check(CLI::IsMember({"auto", "none", "encoders"}));
+  for (const auto* flag : without) app.remove_option(app.get_option(flag));
+  asks_prompt_ = app.get_option_no_throw("--prompt") != nullptr;
 }
 
 void RequestFlags::add_options(CLI::App& app, const std::string& family, const std::vector<Option>& table) {
@@ -270,13 +278,11 @@ Request RequestFlags::request() const {
   override_with(latents_, r.latents);
   for (const auto& [name, value] : options_) r.options[name] = value;
   if (r.model.empty()) throw UsageError("no model is named", "give --model a diffusers folder");
-  if (!prompt_ && !request_file_ && !from_latents_)
+  if (asks_prompt_ && !prompt_ && !request_file_ && !from_latents_)
     throw UsageError("no prompt is given", "add --prompt \"what to show\"");
-  check_texts(r);
-  check_ranges(r);
+  check_request(r);
   check_latents(r.latents);
   check_output(r.output);
-  check_spec(r.attention);
   return r;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <span>
@@ -15,19 +16,20 @@ namespace sagelab {
 
 class RequestFlags {
  public:
-  // Adds the shared flags.
-  explicit RequestFlags(CLI::App& app);
+  // Adds the shared flags but for those named ("--prompt"): what a command asks for in its own way.
+  explicit RequestFlags(CLI::App& app, std::initializer_list<const char*> without = {});
   // Adds a flag for each row: "use_dynamic_cfg" -> --use-dynamic-cfg and --no-use-dynamic-cfg.
   void add_options(CLI::App& app, const std::string& family, const std::vector<Option>& table);
 
   // After parsing: the flags over --request FILE over those of --from-latents; unset stays unset.
-  // Throws UsageError: no model, no prompt, a text that is not UTF-8, a bad attention spec.
+  // Throws UsageError: no model, no prompt (where there is a flag for it), and what check_request throws.
   Request request() const;
   // A file of finished latents that is to be decoded; empty where the run starts from noise.
   std::string from_latents() const { return from_latents_.value_or(""); }
   std::string request_file() const { return request_file_.value_or(""); }
 
  private:
+  bool asks_prompt_ = true;
   void refuse_without_effect() const;
   template <typename T>
   void add(CLI::App& app, const std::string& flag, std::optional<T> RequestFlags::*value,
@@ -42,6 +44,8 @@ class RequestFlags {
   std::map<std::string, OptionValue> options_;
 };
 
+// Throws UsageError: a number beyond what any model makes, a text that is not UTF-8, a bad attention spec.
+void check_request(const Request& request);
 // A check of --device for the parser: what is wrong, or empty.
 std::string check_device(const std::string& name);
 // Throws UsageError: "the <what> is not UTF-8: byte 0xff at position 3".

@@ -41,17 +41,23 @@ Session::~Session() {
   worker_.join();
 }
 
-JobId Session::submit(Request request, Latents latents, attention::Capturing capture) {
+JobId Session::submit(Request request, Latents latents, attention::Capturing capture, StepHooks hooks) {
   const std::lock_guard lock(mutex_);
   auto job = std::make_shared<Job>();
   job->id = ++last_id_;
   job->latents = std::move(latents);
   job->capture = std::move(capture);
+  job->hooks = std::move(hooks);
   if (job->latents.save.empty()) job->latents.save = request.latents;
   job->request = std::move(request);
   jobs_.push_back(job);
   jobs_changed_.notify_one();
   return job->id;
+}
+
+void Session::expect(std::vector<Request> requests) {
+  const std::lock_guard lock(mutex_);
+  expected_ = std::move(requests);
 }
 
 std::optional<Progress> Session::poll() {
@@ -154,7 +160,8 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
       .stop = job.stop.get_token(),
       .progress = [this, id = job.id](decltype(Progress::what) what) { say(id, std::move(what)); },
       .saved_latents = &saved_latents,
-      .capture = &job.capture};
+      .capture = &job.capture,
+      .hooks = &job.hooks};
   say(job.id, Started{request});
   const auto notices = check_variant(family, request);
   for (const auto& notice : notices) context.notice(notice);
@@ -178,6 +185,10 @@ Pipeline& Session::pipeline_for(const Family& family, const Request& request, co
     loaded_ = {};  // before the next is opened: two need not fit
     loaded_.pipeline = family.open(request, run);
     loaded_.key = key;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    loaded_.pipeline->expect(expected_);
   }
   return *loaded_.pipeline;
 }

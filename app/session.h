@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "pipelines/footprint.h"
 #include "pipelines/progress.h"
@@ -36,14 +37,21 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Each job ends with exactly one Finished or Failed. capture: its sink is called by the worker.
-  JobId submit(Request request, Latents latents = {}, attention::Capturing capture = {});
+  // Each job ends with exactly one Finished or Failed. capture, hooks: called by the worker.
+  JobId submit(Request request, Latents latents = {}, attention::Capturing capture = {},
+               StepHooks hooks = {});
+  // Requests that will be submitted later: where a job's encoders are freed after use, their prompts are
+  // encoded together with the next job's.
+  void expect(std::vector<Request> requests);
   std::optional<Progress> poll();
   std::optional<Progress> wait(std::chrono::milliseconds timeout);
   void cancel(JobId job);
   // For the job that runs; from its next forward (or call, as its request says). Returns false where none
   // runs. Throws sagelab::Error for a bad spec.
   bool set_attention(std::string_view spec);
+  // Throws sagelab::Error where a run would take more memory than is there now; each job asks before it
+  // loads.
+  void require_memory(const Plan& plan, const at::Device& device) const;
 
  private:
   struct Job {
@@ -51,6 +59,7 @@ class Session {
     Request request;
     Latents latents;
     attention::Capturing capture;
+    StepHooks hooks;
     std::stop_source stop;
   };
   // The loaded pipeline, and what of a request it depends on.
@@ -62,7 +71,6 @@ class Session {
   void work(const std::stop_token& stop);
   void run(const std::shared_ptr<Job>& job);
   Frames make_frames(Job& job, std::string& saved_latents);
-  void require_memory(const Plan& plan, const at::Device& device) const;
   Pipeline& pipeline_for(const Family& family, const Request& request, const RunContext& run);
   void say(JobId job, decltype(Progress::what) what);
 
@@ -73,6 +81,7 @@ class Session {
   std::mutex mutex_;
   std::condition_variable_any jobs_changed_, progress_changed_;
   std::deque<std::shared_ptr<Job>> jobs_;
+  std::vector<Request> expected_;
   std::shared_ptr<Job> running_;
   std::shared_ptr<attention::Selector> selector_;  // of the running job
   std::deque<Progress> progress_;

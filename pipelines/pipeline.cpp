@@ -196,9 +196,27 @@ RunContext watched(const RunContext& run, Result& result) {
   return watched;
 }
 
+Result without_picture(Result result, const RunContext& run, Clock::time_point start) {
+  result.picture = std::make_shared<const Picture>();
+  run.recorder.collect();
+  result.timings.total = seconds_since(start);
+  return result;
+}
+
+void replace_latents(State& state, const at::Tensor& others) {
+  if (!others.defined()) return;
+  TORCH_CHECK(others.sizes() == state.latents.sizes(), "latents ", others.sizes(), " cannot stand for ",
+              state.latents.sizes());
+  state.latents = others.to(state.latents.options(), /*non_blocking=*/false, /*copy=*/true);
+}
+
 at::Tensor denoise(Pipeline& pipeline, const Request& request, State& state, const RunContext& run,
                    Timings& timings) {
-  for (int i = 0; i < state.steps; ++i) timings.steps.push_back(one_step(pipeline, request, state, i, run));
+  for (int i = 0; i < state.steps; ++i) {
+    if (run.hooks && run.hooks->before) replace_latents(state, run.hooks->before(i));
+    timings.steps.push_back(one_step(pipeline, request, state, i, run));
+    if (run.hooks && run.hooks->after) run.hooks->after(i, state.latents);
+  }
   check_finite(state.latents, request);
   return std::move(state.latents);
 }
@@ -306,6 +324,7 @@ Result generate(Pipeline& pipeline, const Request& request, const std::string& l
   result.latents = latents.cpu();
   space.reset();
   if (!latents_file.empty()) result.latents_file = save_latents(latents_file, result.latents, request, run);
+  if (run.hooks && !run.hooks->decode) return without_picture(std::move(result), run, start);
   saying_where_latents_are(result.latents_file, [&] {
     phases.run("decode", timings.decode,
                [&] { decode_into(result, pipeline, std::move(latents), request, run); });

@@ -57,6 +57,8 @@ struct Family {
   std::function<const std::vector<Option>&()> options;
   // Fills in every unset field from the folder's configs; throws sagelab::Error where sizes do not fit.
   std::function<Request(const Request&)> resolve;
+  // Moves width, height and num_frames, where they are set, to the nearest that the model can make.
+  std::function<Request(const Request&)> fit;
   std::function<Plan(const Request&)> plan;  // of a resolved request
   // Builds nothing yet: components are loaded by the steps that need them, and freed where memory asks for
   // it.

@@ -22,6 +22,14 @@
 
 namespace sagelab {
 
+// Who looks at the latents between the steps of a run, and who puts others in their place. Called by the
+// thread that runs the loop, outside of the seconds that it takes of a step; what they throw ends the run.
+struct StepHooks {
+  std::function<at::Tensor(int i)> before;  // what step i starts from, on any device; undefined: its own
+  std::function<void(int i, const at::Tensor& latents)> after;  // as step i left them, on the run's device
+  bool decode = true;  // else the run ends with its latents, and its picture holds no frames
+};
+
 // progress may be empty.
 struct RunContext {
   std::shared_ptr<const attention::Selector> attention;
@@ -36,6 +44,7 @@ struct RunContext {
   std::vector<std::string>* notices = nullptr;
   double* load_seconds = nullptr;
   const attention::Capturing* capture = nullptr;  // of the calls that serve the run; may be null
+  const StepHooks* hooks = nullptr;               // may be null, as any of its functions
   void say(decltype(Progress::what) what) const {
     if (progress) progress(std::move(what));
   }

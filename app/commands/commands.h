@@ -9,6 +9,9 @@ namespace sagelab {
 
 // arguments: the whole command line, since a model's own flags depend on the model that it names.
 void add_generate(CLI::App& app, std::span<const char* const> arguments, int& exit_code);
+void add_compare(CLI::App& app, std::span<const char* const> arguments, int& exit_code);
+void add_demo(CLI::App& app, int& exit_code);
+void add_batch(CLI::App& app, std::span<const char* const> arguments, int& exit_code);
 void add_info(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_attend(CLI::App& app, int& exit_code);

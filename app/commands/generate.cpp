@@ -100,7 +100,7 @@ std::string summary(const Frames& frames, const media::Output& output) {
 
 // Whatever stops the writing, the finished latents stay and the message says where.
 bool write_output(const Places& places, Frames& frames) {
-  const media::Metadata metadata{json_text(to_json(frames.request)), parameters_text(frames.request)};
+  const auto metadata = metadata_of(frames);
   const auto start = std::chrono::steady_clock::now();
   try {
     if (!places.output.write(frames, metadata, interrupted)) return false;

@@ -63,7 +63,18 @@ bool is_our_request(const fs::path& file) {
   return json.is_object() && json.contains("model") && json.contains("prompt") && json.contains("seed");
 }
 
-void check_folder_free(const fs::path& target) {
+fs::path make_draft_folder(const fs::path& target) {
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    const auto name = temporary_name(target, attempt);
+    if (::mkdir(name.c_str(), 0777) == 0) return name;
+    if (errno != EEXIST) break;
+  }
+  cannot_write(target, errno);
+}
+
+}  // namespace
+
+void check_frames_folder(const fs::path& target) {
   std::error_code error;
   if (!fs::exists(target, error)) return;
   if (!fs::is_directory(target, error))
@@ -82,19 +93,9 @@ void check_folder_free(const fs::path& target) {
                 "choose a new or an empty folder for --output");
 }
 
-fs::path make_draft_folder(const fs::path& target) {
-  for (int attempt = 0; attempt < kTries; ++attempt) {
-    const auto name = temporary_name(target, attempt);
-    if (::mkdir(name.c_str(), 0777) == 0) return name;
-    if (errno != EEXIST) break;
-  }
-  cannot_write(target, errno);
-}
-
-}  // namespace
-
-AtomicFolder::AtomicFolder(const fs::path& target) : target_(real_target(target)) {
-  check_folder_free(target_);
+AtomicFolder::AtomicFolder(const fs::path& target, Check check)
+    : target_(real_target(target)), check_(std::move(check)) {
+  check_(target_);
   temporary_ = make_draft_folder(target_);
 }
 
@@ -108,7 +109,7 @@ void AtomicFolder::write(std::string_view name, std::string_view bytes) const {
 }
 
 void AtomicFolder::commit() {
-  check_folder_free(target_);
+  check_(target_);
   for (const auto& entry : fs::directory_iterator(temporary_)) sync_file(entry.path(), target_);
   std::error_code ignored;
   if (fs::exists(target_, ignored))

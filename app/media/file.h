@@ -3,17 +3,23 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string_view>
 
 #include "pipelines/core/files/atomic_file.h"
 
 namespace sagelab::media {
 
+// Throws sagelab::Error where a folder of this name holds anything but an earlier output: frame_*.png beside
+// our request.json.
+void check_frames_folder(const std::filesystem::path& target);
+
 class AtomicFolder {
  public:
-  // Throws sagelab::Error where it cannot be made, or where a folder of this name holds anything but an
-  // earlier output: frame_*.png beside our request.json.
-  explicit AtomicFolder(const std::filesystem::path& target);
+  using Check = std::function<void(const std::filesystem::path& target)>;
+  // check: throws where what is there must not be replaced; asked now and by commit(). Throws sagelab::Error
+  // where the folder cannot be made.
+  explicit AtomicFolder(const std::filesystem::path& target, Check check = check_frames_folder);
   ~AtomicFolder();
   AtomicFolder(const AtomicFolder&) = delete;
   AtomicFolder& operator=(const AtomicFolder&) = delete;
@@ -24,6 +30,7 @@ class AtomicFolder {
 
  private:
   std::filesystem::path target_, temporary_;
+  Check check_;
 };
 
 // Puts the folder `from` in the place of `to`, whose former content is removed. exchange: in one step, where

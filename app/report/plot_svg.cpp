@@ -21,29 +21,6 @@ constexpr double kLeader = 22, kLetter = 7.5,
 constexpr double kLabelGap = 15;       // between the baselines of two names
 constexpr int kMostTicks = 8;
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 std::string short_number(double value) {
   if (value >= 1024 && std::fmod(value, 1024) == 0) return fmt::format("{:g}K", value / 1024);
   return fmt::format("{:g}", value);
@@ -57,14 +34,23 @@ double tick_step(double top) {
   return step * 10;
 }
 
+std::set<double> round_numbers(double low, double high) {
+  std::set<double> all;
+  const double step = high > low ? std::max(1.0, tick_step(high - low)) : 1;
+  for (double value = step * std::ceil(low / step); value <= high; value += step) all.insert(value);
+  return all;
+}
+
 struct Axes {
   double right = kLeft + kPlotWidth, bottom = kTop + kPlotHeight;  // the lower right corner of the plot
   double width = 0, height = 0;                                    // of a panel, names and labels included
   double x_low = 0, x_high = 1, y_high = 1, step = 1;
   std::set<double> ticks;  // of x
+  bool linear = false;
 
   double x(double value) const {
     if (x_low == x_high) return (kLeft + right) / 2;
+    if (linear) return kLeft + kPlotWidth * (value - x_low) / (x_high - x_low);
     return kLeft + kPlotWidth * std::log(value / x_low) / std::log(x_high / x_low);
   }
   double y(double value) const { return bottom - (bottom - kTop) * value / y_high; }
@@ -88,8 +74,11 @@ Axes axes_of(const Plot& plot) {
   axes.bottom = kTop + std::max(kPlotHeight, kLabelGap * double(names));
   axes.height = axes.bottom + kBottom;
   axes.width = axes.right + kLeader + kLetter * double(letters);
-  if (axes.ticks.empty() || top <= 0) return axes;
+  if (axes.ticks.empty()) return axes;
   axes.x_low = *axes.ticks.begin(), axes.x_high = *axes.ticks.rbegin();
+  axes.linear = plot.counts;
+  if (plot.counts) axes.ticks = round_numbers(axes.x_low, axes.x_high);
+  if (top <= 0) return axes;
   axes.step = tick_step(top);
   axes.y_high = axes.step * std::ceil(top / axes.step);
   return axes;
@@ -183,6 +172,29 @@ std::map<std::string, std::string> colours_of(const Plot& plot) {
 }
 
 }  // namespace
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
 
 std::string to_svg(const Plot& plot) {
   const auto axes = axes_of(plot);

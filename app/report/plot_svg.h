@@ -25,8 +25,11 @@ struct Plot {
   std::string title, subtitle;
   std::string x_label, y_label;
   std::vector<Panel> panels;  // x on a logarithmic axis with a tick at each value that occurs; y from 0
+  bool counts = false;        // x counts (steps, frames): a linear axis with ticks at round numbers
 };
 
 std::string to_svg(const Plot& plot);
+// As text and attributes of XML and HTML hold it.
+std::string escaped(const std::string& text);
 
 }  // namespace sagelab

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 
+#include "app/failure.h"
 #include "app/system.h"
 #include "pipelines/core/memory.h"
 
@@ -126,6 +127,10 @@ std::string parameters_text(const Request& request) {
   const auto name = model.has_filename() ? model.filename() : model.parent_path().filename();
   if (!name.empty()) text += ", Model: " + name.string();
   return text + ", Version: sagelab " + SAGELAB_VERSION;
+}
+
+media::Metadata metadata_of(const Frames& frames) {
+  return {json_text(to_json(frames.request)), parameters_text(frames.request)};
 }
 
 }  // namespace sagelab

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "app/media/output.h"
 #include "pipelines/registry.h"
 
 namespace sagelab {
@@ -26,5 +27,7 @@ nlohmann::json make_report(const ReportInput& input);
 // AUTOMATIC1111's "parameters": prompt, negative prompt, then "Steps: 50, CFG scale: 6, Seed: 7, Size:
 // 720x480, ...".
 std::string parameters_text(const Request& request);
+// What every file carries of how it was made.
+media::Metadata metadata_of(const Frames& frames);
 
 }  // namespace sagelab

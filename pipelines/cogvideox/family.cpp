@@ -100,6 +100,22 @@ Request resolve(const Request& request) {
   return r;
 }
 
+int nearest_multiple(int value, int unit) {
+  return std::max(1, (value + (unit - 1) / 2) / unit) * unit;  // of two as near, the smaller one
+}
+
+Request fit(const Request& request) {
+  const Folder folder(request);
+  const int unit = int(folder.vae.spatial_compression() * folder.transformer.patch_size);
+  const int ratio = int(folder.vae.temporal_compression_ratio);
+  Request r = request;
+  if (r.width) r.width = nearest_multiple(*r.width, unit);
+  if (r.height) r.height = nearest_multiple(*r.height, unit);
+  if (r.num_frames)
+    r.num_frames = *r.num_frames <= 1 ? 1 : (*r.num_frames - 1 + (ratio - 1) / 2) / ratio * ratio + 1;
+  return r;
+}
+
 struct Variant {
   const char* name;
   const char* dtype;  // as released
@@ -199,6 +215,7 @@ Family family() {
   f.help = "CogVideoX 2B, 5B and 1.5: text to video";
   f.options = []() -> const std::vector<Option>& { return options(); };
   f.resolve = resolve;
+  f.fit = fit;
   f.plan = [](const Request& request) { return plan(Folder(request), request); };
   f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
     return std::make_unique<CogVideoX>(request);

@@ -192,41 +192,75 @@ void CogVideoX::load_vae(const RunContext& run) {
   w.require_all_read(unread_prefixes("vae"));
 }
 
-at::Tensor CogVideoX::embed(const Request& request, bool guided, const RunContext& run) {
+std::vector<CogVideoX::Text> CogVideoX::texts_of(const Request& request) {
   const int64_t length = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
+  if (!is_guided(request)) return {{request.prompt, length}};
+  return {{request.negative_prompt, length}, {request.prompt, length}};
+}
+
+void CogVideoX::expect(std::vector<Request> requests) {
+  expected_.clear();
+  for (const Request& request : requests)
+    for (Text& text : texts_of(request)) expected_.push_back(std::move(text));
+}
+
+std::map<CogVideoX::Text, Tokens> CogVideoX::tokens_to_encode(const std::vector<Text>& wanted,
+                                                              bool ahead) const {
   const auto tokenizer = open_t5_tokenizer(folder_.root / "tokenizer");
-  const Tokens prompt = tokens_of(folder_, *tokenizer, request.prompt, length);
-  if (prompt.truncated)
-    run.notice(fmt::format("the prompt is cut at {} tokens (max_sequence_length)", length));
+  std::map<Text, Tokens> all;
+  const auto add = [&](const Text& text) {
+    if (!rows_.contains(text) && !all.contains(text))
+      all.emplace(text, tokens_of(folder_, *tokenizer, text.first, text.second));
+  };
+  std::for_each(wanted.begin(), wanted.end(), add);
+  if (!ahead) return all;
+  for (const Text& text : expected_) {
+    try {
+      add(text);
+    } catch (const Error&) {  // its own run will say so
+    }
+  }
+  return all;
+}
+
+void CogVideoX::encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run) {
+  const bool freed = request.offload == "encoders";
+  const auto tokens = tokens_to_encode(wanted, freed);
   if (!text_encoder_) make_room(component_bytes(folder_, "text_encoder", target_.dtype), request);
   load_text_encoder(run);
+  int64_t done = 0;
   // One at a time, as diffusers encodes them: the sum of a matrix product depends on the batch.
-  std::vector<at::Tensor> rows;
-  if (guided) {
-    const Tokens negative = tokens_of(folder_, *tokenizer, request.negative_prompt, length);
-    if (negative.truncated)
-      run.notice(fmt::format("the negative prompt is cut at {} tokens (max_sequence_length)", length));
-    rows.push_back((*text_encoder_)(ids_of(negative, target_.device)));
+  for (const auto& [text, ids] : tokens) {
     run.check_cancelled();
+    const at::Tensor embeds = (*text_encoder_)(ids_of(ids, target_.device));
+    rows_[text] = {embeds.to(target_.dtype).cpu(), ids.truncated};
+    if (tokens.size() > wanted.size()) run.say(Phase{"encode", ++done, int64_t(tokens.size())});
   }
-  rows.push_back((*text_encoder_)(ids_of(prompt, target_.device)));
-  if (request.offload == "encoders") text_encoder_.reset();
-  return at::cat(rows).to(target_.dtype);
+  if (freed) text_encoder_.reset();
 }
 
 Conditioning CogVideoX::encode(const Request& request, const RunContext& run) {
-  const int64_t length = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
-  const bool guided = is_guided(request);
-  const std::string negative = guided ? request.negative_prompt : "";
-  const bool known = embedded_ && embedded_->prompt == request.prompt && embedded_->negative == negative &&
-                     embedded_->length == length && embedded_->guided == guided;
-  if (!known) {
-    embedded_.reset();
-    embedded_ = Embedded{request.prompt, negative, length, guided, embed(request, guided, run)};
-  }
+  const auto wanted = texts_of(request);
+  const auto is_among = [](const std::vector<Text>& texts, const Text& text) {
+    return std::find(texts.begin(), texts.end(), text) != texts.end();
+  };
+  std::erase_if(rows_, [&](const auto& row) {
+    return !is_among(wanted, row.first) && !is_among(expected_, row.first);
+  });
+  const bool known =
+      std::all_of(wanted.begin(), wanted.end(), [&](const Text& text) { return rows_.contains(text); });
+  if (!known) encode_texts(wanted, request, run);
+  const auto tell = [&](const char* what, const Text& text) {
+    if (rows_.at(text).truncated)
+      run.notice(fmt::format("the {} is cut at {} tokens (max_sequence_length)", what, text.second));
+  };
   Conditioning conditioning;
-  conditioning.embeds = embedded_->embeds;
-  conditioning.guided = guided;
+  conditioning.guided = is_guided(request);
+  tell("prompt", wanted.back());
+  if (conditioning.guided) tell("negative prompt", wanted.front());
+  std::vector<at::Tensor> rows;
+  for (const Text& text : wanted) rows.push_back(rows_.at(text).embeds.to(target_.device));
+  conditioning.embeds = at::cat(rows);
   return conditioning;
 }
 

@@ -7,9 +7,11 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
-#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "pipelines/cogvideox/config.h"
 #include "pipelines/cogvideox/positions.h"
@@ -67,6 +69,7 @@ class CogVideoX final : public Pipeline {
  public:
   using Available = std::function<int64_t(at::Device)>;  // bytes that may still be taken
   explicit CogVideoX(const Request& request, Available available = available_memory);
+  void expect(std::vector<Request> requests) override;
   Conditioning encode(const Request& request, const RunContext& run) override;
   std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
                                  const RunContext& run) override;
@@ -78,7 +81,14 @@ class CogVideoX final : public Pipeline {
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:
-  at::Tensor embed(const Request& request, bool guided, const RunContext& run);
+  using Text = std::pair<std::string, int64_t>;  // and the length in tokens to which it is padded
+  struct Row {
+    at::Tensor embeds;  // [1, L, C] on the host
+    bool truncated = false;
+  };
+  static std::vector<Text> texts_of(const Request& request);  // [negative,] prompt
+  std::map<Text, Tokens> tokens_to_encode(const std::vector<Text>& wanted, bool ahead) const;
+  void encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run);
   // Frees the transformer, then (unless decoding needs it) the VAE, where so many bytes would not fit beside
   // them.
   void make_room(int64_t bytes, const Request& request, bool decoding = false);
@@ -93,13 +103,9 @@ class CogVideoX final : public Pipeline {
   std::unique_ptr<T5Encoder> text_encoder_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<VaeDecoder> vae_;
-  struct Embedded {  // the last prompt's, so that another seed does not load the text encoder again
-    std::string prompt, negative;
-    int64_t length = 0;
-    bool guided = false;
-    at::Tensor embeds;
-  };
-  std::optional<Embedded> embedded_;
+  // Of the last request, so that another seed does not load the text encoder again, and of those expected.
+  std::map<Text, Row> rows_;
+  std::vector<Text> expected_;
 };
 
 Family family();

@@ -88,6 +88,12 @@ inline Family fake_family(std::shared_ptr<FakeHooks> hooks) {
     if (*r.width % 8) throw Error("width is not a multiple of 8", "nearest: 16");
     return r;
   };
+  family.fit = [](const Request& request) {
+    Request r = request;
+    for (auto* side : {&r.width, &r.height})
+      if (*side) *side = std::max(1, (**side + 3) / 8) * 8;
+    return r;
+  };
   family.plan = [](const Request&) {
     Plan plan;
     plan.peak_by_phase = {{"denoise", 1000}};

@@ -22,9 +22,9 @@ struct ProgramResult {
 class Program {
  public:
   // Starts the binary with these arguments; nothing between us and its argv.
-  // out: where its stdout goes; empty: into wait()'s result.
-  explicit Program(std::vector<std::string> arguments, const std::string& out = {}) {
-    const std::string binary = SAGELAB_BINARY;
+  // out: where its stdout goes; empty: into wait()'s result. binary: another place of it.
+  explicit Program(std::vector<std::string> arguments, const std::string& out = {},
+                   const std::string& binary = SAGELAB_BINARY) {
     arguments.insert(arguments.begin(), binary);
     std::vector<char*> argv;
     for (auto& argument : arguments) argv.push_back(argument.data());

@@ -7,32 +7,15 @@
 
 #include <thread>
 
-#define STB_IMAGE_IMPLEMENTATION
-#define STBI_ONLY_PNG
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-function"
-#include <stb/stb_image.h>
-#pragma GCC diagnostic pop
-
 #include "app/session.h"
 #include "tests/app/cli/end_to_end.h"
+#include "tests/app/cli/read_frames.h"
 #include "tests/support/parity.h"
 
 namespace sagelab {
 namespace {
 
 using namespace sagelab::testing;
-at::Tensor read_frames(const fs::path& folder, int64_t count) {
-  std::vector<at::Tensor> frames;
-  for (int64_t t = 0; t < count; ++t) {
-    int w = 0, h = 0, channels = 0;
-    auto* pixels = stbi_load((folder / fmt::format("frame_{:04}.png", t)).c_str(), &w, &h, &channels, 3);
-    if (!pixels) throw std::runtime_error("no frame " + std::to_string(t));
-    frames.push_back(at::from_blob(pixels, {h, w, 3}, at::kByte).clone());
-    stbi_image_free(pixels);
-  }
-  return at::stack(frames);
-}
 
 TEST_F(EndToEnd, AFolderHoldsDiffusersFrames) {
   const auto result = run_sagelab(generate({"--output", at("frames") + "/", "--report", at("r.json")}));

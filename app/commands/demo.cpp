@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+
+#include "app/commands/commands.h"
+#include "app/compare/compare.h"
+#include "app/failure.h"
+#include "app/options.h"
+
+namespace sagelab {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kModel = "assets/demo";
+constexpr const char* kPrompt = "a glossy red ball bounces in front of snowy mountains";
+constexpr int kSteps = 30;  // both as the model's own checks sample it (scripts/demo/sample.py)
+constexpr double kGuidance = 4;
+
+// Of the folders above the program, the nearest that holds the bundled model.
+std::string bundled_model() {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  for (fs::path at = program.parent_path(); at.has_relative_path(); at = at.parent_path())
+    if (fs::exists(at / kModel / "model_index.json", error)) return (at / kModel).string();
+  throw Error(
+      std::string("the demo's model is not there: no folder above ") + program.string() + " holds " + kModel,
+      "run the program from a whole clone, or show a model of yours with sagelab compare");
+}
+
+struct Demo {
+  explicit Demo(CLI::App& app) {
+    request.prompt = kPrompt, request.steps = kSteps, request.guidance_scale = kGuidance;
+    app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    app.add_option("--prompt", request.prompt, "what to show [" + request.prompt + "]");
+    app.add_option("--seed", request.seed, "of the initial noise [0]");
+    app.add_option("--steps", request.steps, "denoising steps")->check(CLI::Range(1, 1000));
+    app.add_option("--width", request.width, "pixels")->check(CLI::Range(16, 1024));
+    app.add_option("--height", request.height, "pixels")->check(CLI::Range(16, 1024));
+    app.add_option("--num-frames", request.num_frames, "frames")->check(CLI::Range(1, 257));
+    app.add_option("--device", request.device, "auto, cpu, cuda or cuda:N")
+        ->check(CLI::Validator(check_device, "auto|cpu|cuda|cuda:N"));
+    app.add_option("--output", request.output, "a folder/ for videos, pictures and reports");
+    app.add_flag("--json", json, "report.json on stdout");
+  }
+  int run() {
+    check_flag_text(request.prompt, "prompt");
+    check_flag_text(request.output, "name of the output");
+    request.model = bundled_model();
+    return compare({.request = request, .specs = {"sdpa", "sage2"}, .json = json});
+  }
+
+  Request request;
+  bool json = false;
+};
+
+}  // namespace
+
+void add_demo(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("demo", "the bundled model: sdpa and sage2 from the same noise");
+  auto state = std::make_shared<Demo>(*command);
+  command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
+}
+
+}  // namespace sagelab

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/media/text.h"
+
+#include <algorithm>
+#include <vector>
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+#include <stb/stb_easy_font.h>
+#pragma GCC diagnostic pop
+
+namespace sagelab::media {
+namespace {
+
+struct Vertex {
+  float x, y, z;
+  uint8_t colour[4];
+};
+struct Quad {
+  Vertex corners[4];  // from the upper left clockwise
+};
+constexpr size_t kQuadsPerLetter = 16;
+
+// One "?" for each character that the font has not, however many bytes it takes.
+std::string printable(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = uint8_t(c);
+    if ((byte & 0xC0) == 0x80) continue;
+    out += byte < 0x20 || byte > 0x7E ? '?' : c;
+  }
+  return out;
+}
+
+}  // namespace
+
+int text_width(const std::string& text, int scale) {
+  std::string letters = printable(text);
+  return stb_easy_font_width(letters.data()) * scale;
+}
+
+std::string fitted(const std::string& text, int scale, int width) {
+  std::string letters = printable(text);
+  if (text_width(letters, scale) <= width) return letters;
+  while (!letters.empty() && text_width(letters + "..", scale) > width) letters.pop_back();
+  return letters + "..";
+}
+
+void draw(const Text& text, std::span<uint8_t> rgb, int width) {
+  std::string letters = printable(text.text);
+  std::vector<Quad> quads(letters.size() * kQuadsPerLetter);
+  const int count =
+      stb_easy_font_print(0, 0, letters.data(), nullptr, quads.data(), int(quads.size() * sizeof(Quad)));
+  const int height = int(rgb.size() / 3) / width;
+  for (int i = 0; i < count; ++i) {
+    const Vertex &from = quads[size_t(i)].corners[0], &to = quads[size_t(i)].corners[2];
+    const int left = std::max(text.x + int(from.x) * text.scale, 0),
+              right = std::min(text.x + int(to.x) * text.scale, width);
+    const int top = std::max(text.y + int(from.y) * text.scale, 0),
+              bottom = std::min(text.y + int(to.y) * text.scale, height);
+    for (int y = top; y < bottom; ++y)
+      for (int x = left; x < right; ++x)
+        std::copy(text.colour.begin(), text.colour.end(), rgb.begin() + (int64_t(y) * width + x) * 3);
+  }
+}
+
+}  // namespace sagelab::media
