@@ -121,6 +121,24 @@ void expect_same(const at::Tensor& actual, const at::Tensor& expected, const cha
       << what << ": " << (actual != expected).sum().item<int64_t>() << " of " << actual.numel() << " differ";
 }
 
+// One head of K and V serves as many of Q.
+at::Tensor for_queries(const Quantized& x, const at::Tensor& of_keys) {
+  return of_keys.repeat_interleave(x.q.size(1) / x.k.size(1), 1).to(at::kDouble);
+}
+
+// keys [B, Hkv, tiles, rows, D], smoothed.
+void expect_delta(const Quantized& x, const at::Tensor& keys) {
+  const at::Tensor all = for_queries(x, keys.flatten(2, 3));
+  const at::Tensor delta = at::matmul(x.q_mean.to(at::kDouble), all.transpose(-1, -2));
+  EXPECT_TRUE(at::allclose(x.delta.to(at::kDouble), delta, 1e-5, 1e-5));
+}
+
+void expect_shift(const Quantized& x, const at::Tensor& q) {
+  const at::Tensor mean = for_queries(x, x.k_mean.narrow(2, 0, q.size(3)));
+  const at::Tensor shift = at::einsum("bshd,bhd->bhs", {q.to(at::kDouble), mean});
+  EXPECT_TRUE(at::allclose(x.q_shift.to(at::kDouble), shift, 1e-5, 1e-5));
+}
+
 struct Case {
   const char* spec;
   Shape shape;
@@ -171,18 +189,8 @@ TEST_P(Quantize, IsByteForByteWhatTheFormulasGive) {
   EXPECT_FALSE(x.q_odd.any().item<bool>());
   EXPECT_FALSE(x.kv_odd.any().item<bool>());
 
-  if (s.smooth_q) {
-    const at::Tensor keys =
-        k_real.flatten(2, 3).repeat_interleave(x.q.size(1) / x.k.size(1), 1).to(at::kDouble);
-    const at::Tensor delta = at::matmul(x.q_mean.to(at::kDouble), keys.transpose(-1, -2));
-    EXPECT_TRUE(at::allclose(x.delta.to(at::kDouble), delta, 1e-5, 1e-5));
-  }
-  if (s.smooth_k != Mean::Off) {
-    const at::Tensor mean =
-        x.k_mean.narrow(2, 0, call.k.size(3)).repeat_interleave(x.q.size(1) / x.k.size(1), 1);
-    const at::Tensor shift = at::einsum("bshd,bhd->bhs", {call.q.to(at::kDouble), mean.to(at::kDouble)});
-    EXPECT_TRUE(at::allclose(x.q_shift.to(at::kDouble), shift, 1e-5, 1e-5));
-  }
+  if (s.smooth_q) expect_delta(x, k_real);
+  if (s.smooth_k != Mean::Off) expect_shift(x, call.q);
 }
 
 std::vector<Case> cases() {
