@@ -59,6 +59,8 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     int exit_code = sagelab::kDone;
     sagelab::add_generate(app, {argv, size_t(argc)}, exit_code);
+    sagelab::add_decode(app, exit_code);
+    sagelab::add_replay(app, exit_code);
     sagelab::add_compare(app, {argv, size_t(argc)}, exit_code);
     sagelab::add_demo(app, exit_code);
     sagelab::add_batch(app, {argv, size_t(argc)}, exit_code);

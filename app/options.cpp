@@ -6,15 +6,18 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <limits>
 
 #include <CLI/CLI.hpp>
 
 #include "app/failure.h"
 #include "app/media/output.h"
+#include "app/replay/origin.h"
 #include "attention/registry.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/utf8.h"
-#include "pipelines/pipeline.h"
+#include "pipelines/registry.h"
+#include "pipelines/saved/checkpoint.h"
 
 namespace sagelab {
 namespace {
@@ -51,7 +54,7 @@ std::string value_of(std::span<const char* const> arguments, const std::string& 
 
 Request request_of_file(const std::string& file) {
   try {
-    return request_from_json(read_json(file));
+    return request_of_output(read_json(file));
   } catch (const Error& e) {
     throw Error(std::string("--request: ") + e.what(),
                 "give it a JSON file like the request.json of a frames folder");
@@ -99,6 +102,7 @@ void check_texts(const Request& r) {
   check_flag_text(r.model, "name of the model folder");
   check_flag_text(r.variant, "variant");
   check_flag_text(r.attention, "attention");
+  for (const auto& text : r.attention_at) check_flag_text(text, "switch of attention");
   check_flag_text(r.output, "name of the output");
   check_flag_text(r.latents, "name of the latents file");
   for (const auto& [name, value] : r.options)
@@ -138,6 +142,16 @@ void check_request(const Request& request) {
   check_texts(request);
   check_ranges(request);
   check_spec(request.attention);
+  constexpr int kAny = std::numeric_limits<int>::max();
+  check_switches(request, request.steps.value_or(kAny), kAny);
+}
+
+void check_switches(const Request& request, int steps, int calls_of_a_step) {
+  try {
+    attention::require_within(switches_of(request), steps, calls_of_a_step);
+  } catch (const Error& e) {
+    throw UsageError(e.what(), e.hint());
+  }
 }
 
 std::string check_device(const std::string& name) {
@@ -179,6 +193,8 @@ RequestFlags::RequestFlags(CLI::App& app, std::initializer_list<const char*> wit
   add(app, "--variant", &RequestFlags::variant_, "which files of the folder: fp16, bf16");
   add(app, "--attention", &RequestFlags::attention_, "a backend: see sagelab info");
   add(app, "--attention-switch", &RequestFlags::attention_switch_, "when a live switch takes effect");
+  add(app, "--attention-at", &RequestFlags::attention_at_,
+      "STEP=SPEC, as often as you like: another backend from that step on, counted from 0");
   add(app, "--vae-tiling", &RequestFlags::vae_tiling_, "decode in tiles: less memory, slightly other pixels");
   add(app, "--offload", &RequestFlags::offload_, "free text encoders before denoising");
   add(app, "--fps", &RequestFlags::fps_, "frames per second of the file");
@@ -192,6 +208,10 @@ RequestFlags::RequestFlags(CLI::App& app, std::initializer_list<const char*> wit
   app.get_option("--device")->check(CLI::Validator(check_device, "auto|cpu|cuda|cuda:N"));
   app.get_option("--dtype")->check(CLI::IsMember({"auto", "fp32", "fp16", "bf16"}));
   app.get_option("--attention-switch")->check(CLI::IsMember({"forward", "call"}));
+  app.get_option("--attention-at")
+      ->type_name("STEP=SPEC")
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.get_option("--vae-tiling")->check(CLI::IsMember({"auto", "on", "off"}));
   app.get_option("--offload")->check(CLI::IsMember({"auto", "none", "encoders"}));
   for (const auto* flag : without) app.remove_option(app.get_option(flag));
@@ -226,8 +246,20 @@ void RequestFlags::add_options(CLI::App& app, const std::string& family, const s
   }
 }
 
-// What is decoded is what was denoised: of the flags, only those that decoding asks count.
-void RequestFlags::refuse_without_effect() const {
+void RequestFlags::add_resume(CLI::App& app) {
+  add(app, "--resume", &RequestFlags::resume_, "go on from what --checkpoint-every left, as it began");
+  app.get_option("--resume")->excludes("--from-latents");
+}
+
+void RequestFlags::add_decoding(CLI::App& app) {
+  add(app, "--latents", &RequestFlags::from_latents_, "finished latents that an earlier run kept");
+  app.get_option("--latents")->required();
+}
+
+// What is decoded is what was denoised, and what goes on is what began: of the flags, only those count that
+// change nothing of it.
+void RequestFlags::refuse_without_effect(const char* with, const char* why) const {
+  const bool resumes = resume_.has_value();
   const std::pair<const char*, bool> kFlags[] = {{"--request", request_file_.has_value()},
                                                  {"--prompt", prompt_.has_value()},
                                                  {"--negative-prompt", negative_prompt_.has_value()},
@@ -239,10 +271,13 @@ void RequestFlags::refuse_without_effect() const {
                                                  {"--seed", seed_.has_value()},
                                                  {"--attention", attention_.has_value()},
                                                  {"--attention-switch", attention_switch_.has_value()},
-                                                 {"--preview", preview_.has_value()},
-                                                 {"--latents", latents_.has_value()}};
-  const auto refuse = [](const std::string& flag) {
-    throw UsageError(flag + " has no effect with --from-latents: nothing is denoised", "leave it out");
+                                                 {"--attention-at", attention_at_.has_value()},
+                                                 {"--dtype", resumes && dtype_.has_value()},
+                                                 {"--variant", resumes && variant_.has_value()},
+                                                 {"--preview", !resumes && preview_.has_value()},
+                                                 {"--latents", !resumes && latents_.has_value()}};
+  const auto refuse = [&](const std::string& flag) {
+    throw UsageError(fmt::format("{} has no effect with {}: {}", flag, with, why), "leave it out");
   };
   for (const auto& [flag, given] : kFlags)
     if (given) refuse(flag);
@@ -252,8 +287,13 @@ void RequestFlags::refuse_without_effect() const {
 Request RequestFlags::request() const {
   Request r;
   if (from_latents_) {
-    refuse_without_effect();
+    refuse_without_effect("--from-latents", "nothing is denoised");
     r = request_to_decode(*from_latents_);
+  }
+  if (resume_) {
+    refuse_without_effect("--resume", "the run goes on as it began");
+    check_flag_text(*resume_, "name of the checkpoint");
+    r = read_checkpoint(*resume_).request;
   }
   if (request_file_) r = request_of_file(*request_file_);
   override_with(model_, r.model);
@@ -270,6 +310,7 @@ Request RequestFlags::request() const {
   override_with(variant_, r.variant);
   override_with(attention_, r.attention);
   override_with(attention_switch_, r.attention_switch);
+  override_with(attention_at_, r.attention_at);
   override_with(vae_tiling_, r.vae_tiling);
   override_with(offload_, r.offload);
   override_with(fps_, r.fps);
@@ -278,7 +319,7 @@ Request RequestFlags::request() const {
   override_with(latents_, r.latents);
   for (const auto& [name, value] : options_) r.options[name] = value;
   if (r.model.empty()) throw UsageError("no model is named", "give --model a diffusers folder");
-  if (asks_prompt_ && !prompt_ && !request_file_ && !from_latents_)
+  if (asks_prompt_ && !prompt_ && !request_file_ && !from_latents_ && !resume_)
     throw UsageError("no prompt is given", "add --prompt \"what to show\"");
   check_request(r);
   check_latents(r.latents);
@@ -290,7 +331,7 @@ std::string model_in(std::span<const char* const> arguments) {
   if (const auto model = value_of(arguments, "--model"); !model.empty()) return model;
   const auto file = value_of(arguments, "--request"), latents = value_of(arguments, "--from-latents");
   try {
-    if (!file.empty()) return request_from_json(read_json(file)).model;
+    if (!file.empty()) return request_of_output(read_json(file)).model;
     return latents.empty() ? std::string() : request_of_latents(latents).model;
   } catch (const Error&) {
     return {};

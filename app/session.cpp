@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "app/failure.h"
+#include "app/replay/made.h"
 #include "app/report/report.h"
 #include "app/system.h"
 #include "attention/registry.h"
@@ -21,6 +22,18 @@ void release_cached_memory() noexcept {
     if (at::globalContext().hasCUDA()) at::getDeviceAllocator(at::kCUDA)->emptyCache();
   } catch (const std::exception&) {
   }
+}
+
+Frames frames_of(const ReportInput& run, const Family& family) {
+  Request request = run.request;
+  if (run.result.tiled_after_all) request.vae_tiling = "on";  // what decides over bits is stored as it was
+  Frames frames;
+  frames.picture = run.result.picture;
+  frames.fps = request.fps.value_or(frames.fps);
+  frames.report = make_report({request, run.result, run.plan, run.recorder, run.device});
+  frames.report["made"] = made_of(family, request, run.result, frames.report);
+  frames.request = request;
+  return frames;
 }
 
 }  // namespace
@@ -84,6 +97,7 @@ bool Session::set_attention(std::string_view spec) {
   auto backend = attention::make_backend(spec);
   const std::lock_guard lock(mutex_);
   if (!selector_) return false;
+  for (const auto& problem : problems_) attention::require_supported(*backend, problem);
   selector_->set(std::move(backend));
   return true;
 }
@@ -152,6 +166,7 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
   {
     const std::lock_guard lock(mutex_);
     selector_ = selector;
+    problems_ = plan.problems;
   }
   attention::Recorder recorder;
   const RunContext context{
@@ -161,7 +176,8 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
       .progress = [this, id = job.id](decltype(Progress::what) what) { say(id, std::move(what)); },
       .saved_latents = &saved_latents,
       .capture = &job.capture,
-      .hooks = &job.hooks};
+      .hooks = &job.hooks,
+      .checkpoints = &job.latents.checkpoints};
   say(job.id, Started{request});
   const auto notices = check_variant(family, request);
   for (const auto& notice : notices) context.notice(notice);
@@ -170,12 +186,7 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
   auto result = job.latents.decode.empty() ? generate(pipeline, request, job.latents.save, context)
                                            : decode_latents(pipeline, request, job.latents.decode, context);
   result.notices.insert(result.notices.begin(), notices.begin(), notices.end());
-  Frames frames;
-  frames.picture = result.picture;
-  frames.fps = request.fps.value_or(frames.fps);
-  frames.report = make_report({request, result, plan, recorder, device_title(device)});
-  frames.request = request;
-  return frames;
+  return frames_of({request, result, plan, recorder, device_title(device)}, family);
 }
 
 Pipeline& Session::pipeline_for(const Family& family, const Request& request, const RunContext& run) {

@@ -23,13 +23,17 @@
 
 namespace sagelab {
 
+// save: where finished latents lie before decoding starts; empty: request.latents, or nowhere.
+// decode: a file of finished latents; then nothing is denoised. checkpoints: of a run that may be resumed, or
+// that is.
+struct JobLatents {
+  std::string save, decode;
+  Checkpoints checkpoints = {};
+};
+
 class Session {
  public:
-  // save: where finished latents lie before decoding starts; empty: request.latents, or nowhere.
-  // decode: a file of finished latents; then nothing is denoised.
-  struct Latents {
-    std::string save, decode;
-  };
+  using Latents = JobLatents;
   using FindFamily = std::function<const Family&(const std::filesystem::path& model)>;
   using MemoryFor = std::function<int64_t(const at::Device&)>;  // bytes that tensors may take
   explicit Session(FindFamily find_family = family_of, MemoryFor memory = memory_for_tensors);
@@ -47,7 +51,7 @@ class Session {
   std::optional<Progress> wait(std::chrono::milliseconds timeout);
   void cancel(JobId job);
   // For the job that runs; from its next forward (or call, as its request says). Returns false where none
-  // runs. Throws sagelab::Error for a bad spec.
+  // runs. Throws sagelab::Error for a bad spec, and for a backend that cannot serve this job.
   bool set_attention(std::string_view spec);
   // Throws sagelab::Error where a run would take more memory than is there now; each job asks before it
   // loads.
@@ -84,6 +88,7 @@ class Session {
   std::vector<Request> expected_;
   std::shared_ptr<Job> running_;
   std::shared_ptr<attention::Selector> selector_;  // of the running job
+  std::vector<attention::Problem> problems_;       // of its attention
   std::deque<Progress> progress_;
   JobId last_id_ = 0;
   std::jthread worker_;

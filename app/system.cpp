@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/system.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <torch/headeronly/version.h>
 #include <unistd.h>
@@ -94,6 +95,14 @@ DeviceInfo device_info(const at::Device& device) {
 
 std::string device_title(const at::Device& device) {
   return fmt::format("{} ({})", device_info(device).name, device.str());
+}
+
+int cpu_threads() {
+  return at::get_num_threads();
+}
+
+void use_cpu_threads(int count) {
+  at::set_num_threads(count);
 }
 
 nlohmann::json versions() {

@@ -25,6 +25,11 @@ std::vector<DeviceInfo> devices();
 DeviceInfo device_info(const at::Device& device);
 std::string device_title(const at::Device& device);  // "NVIDIA H200 (cuda:0)"
 
+// Of LibTorch on the CPU: sums are split among them, so their number is part of a result's bits. Set it
+// before the first run.
+int cpu_threads();
+void use_cpu_threads(int count);
+
 // {"sagelab": "0.1.0", "torch": ..., "cuda": ... or null, "libav": ... or null}
 nlohmann::json versions();
 

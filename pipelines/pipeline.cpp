@@ -8,21 +8,20 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
+#include <limits>
 #include <new>
 #include <optional>
 
 #include "attention/error.h"
 #include "pipelines/core/files/atomic_file.h"
 #include "pipelines/core/memory.h"
-#include "pipelines/core/safetensors.h"
 #include "pipelines/footprint.h"
 #include "pipelines/registry.h"
+#include "pipelines/saved/checkpoint.h"
 
 namespace sagelab {
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
@@ -32,6 +31,10 @@ double seconds_since(Clock::time_point start) {
 void wait_for(const at::Device& device) {
   if (!device.is_cpu()) at::accelerator::synchronizeDevice(std::max<c10::DeviceIndex>(device.index(), 0));
 }
+
+struct OutOfMemory : Error {
+  using Error::Error;
+};
 
 // One phase: its progress, its seconds less those of loading, its peak of tensor bytes, out of memory said
 // plainly.
@@ -58,10 +61,10 @@ class Phases {
       run_.say(Phase{name, 1, 1});
     } catch (const std::exception& e) {
       if (!is_out_of_memory(e)) throw;
-      throw Error(fmt::format("out of memory in {} on {}: {} of {} were held at the peak{}", name,
-                              device_.str(), human_bytes(peak_tensor_bytes(device_)),
-                              human_bytes(memory_for_tensors(device_)), asked_for(e)),
-                  kTakeLessMemory);
+      throw OutOfMemory(fmt::format("out of memory in {} on {}: {} of {} were held at the peak{}", name,
+                                    device_.str(), human_bytes(peak_tensor_bytes(device_)),
+                                    human_bytes(memory_for_tensors(device_)), asked_for(e)),
+                        kTakeLessMemory);
     }
   }
 
@@ -88,10 +91,9 @@ Timings::StepTime one_step(Pipeline& pipeline, const Request& request, State& st
                            const RunContext& run) {
   run.check_cancelled();
   const auto start = Clock::now();
-  // Pinned: a switch in the middle of a forward waits for the next one.
-  const attention::BackendPtr pinned = run.attention->current();
-  const bool per_call = request.attention_switch == "call";
-  attention::BackendPtr backend = per_call ? attention::BackendPtr(run.attention) : pinned;
+  run.switching->begin(i);
+  std::string name = run.switching->name();
+  attention::BackendPtr backend = run.switching;
   if (run.capture) backend = std::make_shared<attention::Capture>(backend, *run.capture);
   attention::Site site;
   site.step = i;
@@ -103,7 +105,6 @@ Timings::StepTime one_step(Pipeline& pipeline, const Request& request, State& st
   pipeline.advance(state, i, prediction);
   wait_for(state.latents.device());
 
-  std::string name = pinned->name();
   if (const std::string last = backend->name(); last != name) name += " -> " + last;
   const double seconds = seconds_since(start);
   std::shared_ptr<const Picture> preview;
@@ -118,51 +119,7 @@ void check_finite(const at::Tensor& latents, const Request& request) {
               "the checkpoint overflows in this dtype: run it in its own (--dtype auto) or in fp32");
 }
 
-constexpr const char* kNotLatents = "give a latents file that this program wrote";
 constexpr int64_t kHeaderRoom = 1 << 16;  // of the latents file: names, shapes and the request
-
-// Best first: as asked for, beside the output, in the temporary folder.
-std::vector<fs::path> latents_places(const fs::path& file, const Request& request) {
-  std::vector<fs::path> places{file};
-  std::error_code ignored;
-  const fs::path output = request.output;
-  const fs::path beside = (output.has_filename() ? output : output.parent_path()).parent_path();
-  for (const fs::path& folder : {beside, fs::temp_directory_path(ignored)})
-    if (!folder.empty() || !output.empty()) places.push_back(free_name(folder / file.filename()));
-  return places;
-}
-
-// Where they are now. The steps are done: a disk that is full is no reason to lose them, nor to stop.
-std::string save_latents(const std::string& file, const at::Tensor& latents, const Request& request,
-                         const RunContext& run) {
-  const std::string text = to_json(request).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  std::string reason;
-  for (const fs::path& place : latents_places(file, request)) {
-    try {
-      write_safetensors(place, {{"latents", latents}}, {{"request", text}});
-      if (!reason.empty()) run.notice(reason + "; the finished latents are in " + place.string());
-      if (run.saved_latents) *run.saved_latents = place.string();
-      return place.string();
-    } catch (const Error& e) {
-      if (reason.empty()) reason = e.what();
-    }
-  }
-  run.notice(reason + "; the finished latents could not be kept elsewhere either");
-  return {};
-}
-
-at::Tensor read_latents(const std::string& file) {
-  try {
-    const at::Tensor latents = SafetensorsFile(file).tensor("latents");
-    if (latents.is_floating_point()) return latents;
-    throw Error(fmt::format("{}: the latents are of dtype {}, which is no floating point", file,
-                            safetensors_dtype(latents.scalar_type())));
-  } catch (const Error& e) {
-    throw Error(e.what(), kNotLatents);
-  } catch (const c10::Error& e) {
-    throw Error(fmt::format("{}: the latents cannot be read: {}", file, message_of(e)), kNotLatents);
-  }
-}
 
 void decode_into(Result& result, Pipeline& pipeline, at::Tensor latents, const Request& request,
                  const RunContext& run) {
@@ -189,10 +146,40 @@ void saying_where_latents_are(const std::string& file, F&& body) {
   }
 }
 
-RunContext watched(const RunContext& run, Result& result) {
+struct Decoding {
+  Request request;
+  const RunContext& run;
+  at::Tensor latents;  // on the run's device; undefined: the result's are
+};
+
+// Out of memory, it begins again in tiles.
+void decode_phase(Phases& phases, Result& result, Pipeline& pipeline, Decoding decoding) {
+  const auto run = [&] {
+    phases.run("decode", result.timings.decode, [&] {
+      at::Tensor latents = std::move(decoding.latents);
+      if (!latents.defined()) latents = result.latents.to(resolve_target(decoding.request).device);
+      decode_into(result, pipeline, std::move(latents), decoding.request, decoding.run);
+    });
+  };
+  saying_where_latents_are(result.latents_file, [&] {
+    try {
+      return run();
+    } catch (const OutOfMemory& e) {
+      if (decoding.request.vae_tiling == "on") throw;
+      decoding.run.notice(std::string(e.what()) + "; decoding again in tiles");
+    }
+    decoding.request.vae_tiling = "on";
+    result.tiled_after_all = true;
+    run();
+  });
+}
+
+RunContext watched(const RunContext& run, const Request& request, Result& result) {
   RunContext watched = run;
   watched.load_seconds = &result.timings.load;
   watched.notices = &result.notices;
+  watched.switching = std::make_shared<attention::Switching>(run.attention, switches_of(request),
+                                                             request.attention_switch == "call");
   return watched;
 }
 
@@ -203,6 +190,12 @@ Result without_picture(Result result, const RunContext& run, Clock::time_point s
   return result;
 }
 
+void go_on(const Checkpoint& begun, State& state, const RunContext& run, Timings& timings) {
+  restore(begun, state, run.recorder);
+  timings.steps = begun.times;
+  run.notice(fmt::format("goes on after step {} of {}", begun.step, begun.steps));
+}
+
 void replace_latents(State& state, const at::Tensor& others) {
   if (!others.defined()) return;
   TORCH_CHECK(others.sizes() == state.latents.sizes(), "latents ", others.sizes(), " cannot stand for ",
@@ -210,12 +203,28 @@ void replace_latents(State& state, const at::Tensor& others) {
   state.latents = others.to(state.latents.options(), /*non_blocking=*/false, /*copy=*/true);
 }
 
+// A disk that is full is no reason to lose the run.
+void leave_checkpoint(const State& state, const Request& request, const RunContext& run,
+                      const Timings& timings) {
+  const int done = int(timings.steps.size());
+  if (!run.checkpoints || run.checkpoints->every < 1 || done % run.checkpoints->every || done == state.steps)
+    return;
+  try {
+    auto checkpoint = checkpoint_of(state, done, request, run);
+    checkpoint.times = timings.steps;
+    write_checkpoint(run.checkpoints->file, checkpoint);
+  } catch (const Error& e) {
+    run.notice(std::string("no checkpoint: ") + e.what());
+  }
+}
+
 at::Tensor denoise(Pipeline& pipeline, const Request& request, State& state, const RunContext& run,
                    Timings& timings) {
-  for (int i = 0; i < state.steps; ++i) {
+  for (int i = int(timings.steps.size()); i < state.steps; ++i) {
     if (run.hooks && run.hooks->before) replace_latents(state, run.hooks->before(i));
     timings.steps.push_back(one_step(pipeline, request, state, i, run));
     if (run.hooks && run.hooks->after) run.hooks->after(i, state.latents);
+    leave_checkpoint(state, request, run, timings);
   }
   check_finite(state.latents, request);
   return std::move(state.latents);
@@ -308,27 +317,29 @@ Result generate(Pipeline& pipeline, const Request& request, const std::string& l
   count_cpu_tensors();
   Result result;
   Timings& timings = result.timings;
-  const RunContext run = watched(caller, result);
+  const RunContext run = watched(caller, request, result);
   const auto start = Clock::now();
   Phases phases(run, result, resolve_target(request).device);
 
+  std::optional<Checkpoint> begun;  // read before anything is loaded
+  if (run.checkpoints && !run.checkpoints->resume.empty()) begun = read_checkpoint(run.checkpoints->resume);
   Conditioning conditioning;
   at::Tensor latents;
   std::optional<ReservedSpace> space;  // for the latents' file
   phases.run("encode", timings.encode, [&] { conditioning = pipeline.encode(request, run); });
   phases.run("denoise", timings.denoise, [&] {
     const auto state = pipeline.prepare(request, std::move(conditioning), run);
+    attention::require_within(switches_of(request), state->steps, std::numeric_limits<int>::max());
     if (!latents_file.empty()) space.emplace(latents_file, int64_t(state->latents.nbytes()) + kHeaderRoom);
+    if (begun) go_on(*begun, *state, run, timings);
     latents = denoise(pipeline, request, *state, run, timings);
   });
   result.latents = latents.cpu();
+  result.switches = run.switching->switches();
   space.reset();
   if (!latents_file.empty()) result.latents_file = save_latents(latents_file, result.latents, request, run);
   if (run.hooks && !run.hooks->decode) return without_picture(std::move(result), run, start);
-  saying_where_latents_are(result.latents_file, [&] {
-    phases.run("decode", timings.decode,
-               [&] { decode_into(result, pipeline, std::move(latents), request, run); });
-  });
+  decode_phase(phases, result, pipeline, {request, run, std::move(latents)});
   run.recorder.collect();
   timings.total = seconds_since(start);
   return result;
@@ -339,38 +350,16 @@ Result decode_latents(Pipeline& pipeline, const Request& request, const std::str
   const c10::InferenceMode inference;
   count_cpu_tensors();
   Result result;
-  const RunContext run = watched(caller, result);
+  const RunContext run = watched(caller, request, result);
   const auto start = Clock::now();
   const at::Device device = resolve_target(request).device;
   result.latents = read_latents(latents_file);
   result.latents_file = latents_file;
-  saying_where_latents_are(latents_file, [&] {
-    Phases(run, result, device).run("decode", result.timings.decode, [&] {
-      decode_into(result, pipeline, result.latents.to(device), request, run);
-    });
-  });
+  result.denoised = denoised_by(latents_file);
+  Phases phases(run, result, device);
+  decode_phase(phases, result, pipeline, {request, run, {}});
   result.timings.total = seconds_since(start);
   return result;
-}
-
-Request request_of_latents(const std::string& latents_file) {
-  std::string text;
-  try {
-    text = SafetensorsFile(latents_file).metadata().at("request");
-  } catch (const Error& e) {
-    throw Error(e.what(), kNotLatents);
-  } catch (const std::out_of_range&) {
-    throw Error(fmt::format("{}: no request in this file's metadata", latents_file), kNotLatents);
-  }
-  const auto json = nlohmann::json::parse(text, nullptr, false);
-  if (json.is_discarded())
-    throw Error(fmt::format("{}: the request in this file's metadata is not JSON", latents_file),
-                kNotLatents);
-  try {
-    return request_from_json(json);
-  } catch (const Error& e) {
-    throw Error(fmt::format("{}: {}", latents_file, e.what()), kNotLatents);
-  }
 }
 
 }  // namespace sagelab

@@ -75,6 +75,9 @@ struct Result {
   std::vector<std::pair<std::string, int64_t>> peak_by_phase;  // bytes of tensors on the run's device
   std::vector<std::string> notices;                            // for the report and the screen
   std::string latents_file;                                    // where they are; empty: nowhere
+  bool tiled_after_all = false;  // decoding ran out of memory, and was begun again in tiles
+  nlohmann::json denoised;       // where it only decodes: what the latents' file says of the run before
+  std::vector<attention::Switch> switches;  // of attention, as they took effect
 };
 
 // Runs a resolved request. latents_file: written (safetensors, key "latents", the request as metadata) before

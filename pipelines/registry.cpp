@@ -5,10 +5,14 @@
 #include <fmt/ranges.h>
 
 #include <array>
+#include <fstream>
+#include <set>
+#include <sstream>
 
 #include "attention/error.h"
 #include "pipelines/cogvideox/pipeline.h"
 #include "pipelines/core/config.h"
+#include "pipelines/core/files/sha256.h"
 #include "pipelines/core/weights.h"
 
 namespace sagelab {
@@ -46,7 +50,52 @@ std::string stem_of(const nlohmann::json& index, const std::string& component) {
   return transformers ? "model" : "diffusion_pytorch_model";
 }
 
+std::string weights_digest(const fs::path& folder, const std::string& stem, const std::string& variant) {
+  Sha256 sum;
+  std::set<std::string> files;
+  for (const TensorInfo& tensor : list_folder(folder, stem, variant)) {
+    sum.add(fmt::format("{} {} [{}] {} {}\n", tensor.key, tensor.dtype, fmt::join(tensor.shape, ","),
+                        tensor.bytes, tensor.file));
+    files.insert(tensor.file);
+  }
+  for (const auto& file : files) sum.add(fmt::format("{} {}\n", file, fs::file_size(folder / file)));
+  return sum.hex();
+}
+
+// Configs and tokenizers; nothing that large belongs to them.
+std::string configs_digest(const fs::path& model, const nlohmann::json& index) {
+  constexpr uintmax_t kLargest = 32 << 20;
+  std::set<fs::path> files{model / "model_index.json"};
+  for (const auto& [name, entry] : index.items()) {
+    std::error_code ignored;
+    if (!entry.is_array()) continue;
+    for (const auto& file : fs::directory_iterator(model / name, ignored))
+      if (file.is_regular_file() && file.path().extension() != ".safetensors" &&
+          file.path().extension() != ".bin" && file.file_size() <= kLargest)
+        files.insert(file.path());
+  }
+  Sha256 sum;
+  for (const auto& file : files) {
+    std::stringstream bytes;
+    bytes << std::ifstream(file, std::ios::binary).rdbuf();
+    sum.add(fmt::format("{} {}\n", fs::relative(file, model).string(), bytes.view().size()));
+    sum.add(bytes.view());
+  }
+  return sum.hex();
+}
+
 }  // namespace
+
+std::map<std::string, std::string> model_digests(const Family& family, const Request& request) {
+  std::map<std::string, std::string> digests;
+  if (family.components.empty()) return digests;
+  const fs::path model = request.model;
+  const nlohmann::json index = read_json(model / "model_index.json");
+  for (const std::string& component : family.components)
+    digests[component] = weights_digest(model / component, stem_of(index, component), request.variant);
+  digests["configs"] = configs_digest(model, index);
+  return digests;
+}
 
 std::vector<std::string> check_variant(const Family& family, const Request& request) {
   std::vector<std::string> lacking;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,6 +28,7 @@ struct Plan {
     int64_t qkv_bytes = 0;  // of q, k and v together, the whole batch
   };
   std::vector<AttentionCall> calls;
+  std::vector<attention::Problem> problems;  // what those ask of a backend, each once
   int64_t capture_bytes = 0;  // what a run whose q, k and v are captured takes more while it denoises
   std::vector<int64_t> latent_shape;
   struct Component {
@@ -78,9 +80,14 @@ std::span<const Family> families();
 const Family& family_of(const std::filesystem::path& model);
 // The device and dtype a request means on this machine; throws sagelab::Error for a device that is not there.
 Target resolve_target(const Request& request);
+// The switches of attention that it plans. Throws sagelab::Error for one that is malformed.
+std::vector<attention::PlannedSwitch> switches_of(const Request& request);
 // What to say of components without files of request.variant, whose plain ones are read. Throws
 // sagelab::Error where no component has any.
 std::vector<std::string> check_variant(const Family& family, const Request& request);
+// SHA-256 of what the headers of each component's files say: names, shapes, dtypes, sizes; and, as "configs",
+// of its other files. Tells whether a folder is still the same, without its data. Throws sagelab::Error.
+std::map<std::string, std::string> model_digests(const Family& family, const Request& request);
 std::string device_name(const at::Device& device);  // as a request says it: "cpu", "cuda:0"
 
 }  // namespace sagelab

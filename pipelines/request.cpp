@@ -39,6 +39,7 @@ void for_each_field(R& r, F&& field) {
   field("variant", r.variant);
   field("attention", r.attention);
   field("attention_switch", r.attention_switch);
+  field("attention_at", r.attention_at);
   field("vae_tiling", r.vae_tiling);
   field("offload", r.offload);
   field("fps", r.fps);
@@ -76,6 +77,12 @@ void read(const std::string& key, const Json& value, uint64_t& out) {
 void read(const std::string& key, const Json& value, double& out) {
   if (!value.is_number()) wrong_type(key, value, "a number");
   out = value.get<double>();
+}
+
+void read(const std::string& key, const Json& value, std::vector<std::string>& out) {
+  if (!value.is_array()) wrong_type(key, value, "a list of strings");
+  out.clear();
+  for (const Json& item : value) read(key, item, out.emplace_back());
 }
 
 template <typename T>
@@ -173,6 +180,8 @@ Json to_json(const Request& request) {
     using Field = std::decay_t<decltype(field)>;
     if constexpr (kIsOptional<Field>) {
       if (field) json[key] = *field;
+    } else if constexpr (std::is_same_v<Field, std::vector<std::string>>) {
+      if (!field.empty()) json[key] = field;
     } else if constexpr (std::is_same_v<Field, std::map<std::string, OptionValue>>) {
       json[key] = Json::object();
       for (const auto& [name, value] : field) std::visit([&](const auto& v) { json[key][name] = v; }, value);

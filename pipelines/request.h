@@ -37,6 +37,7 @@ struct Request {
   std::string variant;                       // "fp16", "bf16": which files of the folder
   std::string attention;                     // a spec; empty: the device's default
   std::string attention_switch = "forward";  // forward | call: when a live switch takes effect
+  std::vector<std::string> attention_at;     // switches planned: "10=sage2", from step 10 on, counted from 0
   std::string vae_tiling = "auto";           // auto | on | off
   std::string offload = "auto";              // auto | none | encoders
   std::optional<double> fps;

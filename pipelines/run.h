@@ -14,6 +14,7 @@
 
 #include "attention/attention.h"
 #include "attention/recorder.h"
+#include "attention/switching/switching.h"
 #include "attention/wrap/capture.h"
 #include "attention/wrap/selector.h"
 #include "pipelines/core/profile.h"
@@ -30,21 +31,30 @@ struct StepHooks {
   bool decode = true;  // else the run ends with its latents, and its picture holds no frames
 };
 
+// Where a run leaves what it takes to go on, and what it goes on from (pipelines/saved/checkpoint.h).
+struct Checkpoints {
+  int every = 0;       // steps; 0: none is written
+  std::string file;    // taken over as a whole each time
+  std::string resume;  // a checkpoint; empty: from the first step
+};
+
 // progress may be empty.
 struct RunContext {
-  std::shared_ptr<const attention::Selector> attention;
+  std::shared_ptr<attention::Selector> attention;
   attention::Recorder& recorder;
   std::stop_token stop;
   // Called by the thread that runs the loop and, while a component loads, by loading threads, one at a time.
   ProgressSink progress;
   // Where the finished latents of this run are, once they are.
   std::string* saved_latents = nullptr;
-  // generate() sets both: what a user should know ("the prompt is cut ..."), and the seconds of loading, so
-  // that they do not count as encoding or denoising.
+  // generate() sets these: what a user should know ("the prompt is cut ..."), the seconds of loading, so that
+  // they do not count as encoding or denoising, and what serves, step by step.
   std::vector<std::string>* notices = nullptr;
   double* load_seconds = nullptr;
+  std::shared_ptr<attention::Switching> switching = {};
   const attention::Capturing* capture = nullptr;  // of the calls that serve the run; may be null
   const StepHooks* hooks = nullptr;               // may be null, as any of its functions
+  const Checkpoints* checkpoints = nullptr;       // may be null
   void say(decltype(Progress::what) what) const {
     if (progress) progress(std::move(what));
   }

@@ -103,4 +103,8 @@ void Plan::expect_capture() {
     if (phase == "denoise") bytes += capture_bytes;
 }
 
+std::vector<attention::PlannedSwitch> switches_of(const Request& request) {
+  return attention::planned_switches(request.attention_at, request.attention_switch == "call");
+}
+
 }  // namespace sagelab

@@ -56,7 +56,8 @@ class Batch {
 };
 
 Batch::Batch(CLI::App& app)
-    : flags_(app, {"--prompt", "--output", "--attention", "--latents", "--from-latents", "--preview"}) {
+    : flags_(app, {"--prompt", "--output", "--attention", "--attention-at", "--latents", "--from-latents",
+                   "--preview"}) {
   app.add_option("--prompts", prompts_,
                  "a file of prompts: .txt (one a line, with Open-Sora's {\"...\"} conditions), "
                  ".csv (a column text) or .jsonl (requests)")

@@ -9,6 +9,8 @@ namespace sagelab {
 
 // arguments: the whole command line, since a model's own flags depend on the model that it names.
 void add_generate(CLI::App& app, std::span<const char* const> arguments, int& exit_code);
+void add_decode(CLI::App& app, int& exit_code);
+void add_replay(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, std::span<const char* const> arguments, int& exit_code);
 void add_demo(CLI::App& app, int& exit_code);
 void add_batch(CLI::App& app, std::span<const char* const> arguments, int& exit_code);

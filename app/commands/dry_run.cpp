@@ -53,6 +53,10 @@ std::string table_of(const DryRun& run) {
                           r.num_frames.value_or(0), r.fps.value_or(8)));
   row("run", fmt::format("{} steps, guidance {}, seed {}, {} on {}, attention {}", r.steps.value_or(0),
                          r.guidance_scale.value_or(1), r.seed, r.dtype, r.device, attention));
+  for (const auto& planned : switches_of(r))
+    row("switch",
+        fmt::format("attention {} from {}step {} on", planned.backend->name(),
+                    planned.call > 0 ? fmt::format("call {} of ", planned.call) : "", planned.step));
   row("tokens",
       fmt::format("{} a sample: {} of latents {}, {} of text ({} before padding)", plan.tokens,
                   plan.tokens - plan.text_tokens, plan.latent_shape, plan.text_tokens, plan.prompt_tokens));

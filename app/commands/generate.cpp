@@ -20,21 +20,42 @@
 #include "app/options.h"
 #include "app/progress_line.h"
 #include "app/report/report.h"
+#include "app/report/switches.h"
 #include "app/session.h"
+#include "app/terminal/switch_keys.h"
 #include "attention/registry.h"
+#include "pipelines/saved/checkpoint.h"
 
 namespace sagelab {
 namespace {
 namespace fs = std::filesystem;
 
+struct Decode {};  // only the flags that decoding asks
+
 struct Generate {
   explicit Generate(CLI::App& app) : flags(app) {
-    app.add_option("--report", report, "what happened, as JSON: seconds, memory, who served which calls");
+    add_reports(app);
     app.add_flag("--dry-run", dry_run, "say what a run would do and need; load and write nothing");
-    app.add_flag("--json", json, "results on stdout as JSON");
+    app.add_option("--checkpoint-every", checkpoint_every,
+                   "leave all that --resume takes in <output>.checkpoint.safetensors every N steps")
+        ->check(CLI::Range(1, 10000));
+    flags.add_resume(app);
     capturing.add(app);
   }
+  Generate(CLI::App& app, Decode)
+      : flags(app, {"--prompt", "--negative-prompt", "--width", "--height", "--num-frames", "--steps",
+                    "--guidance-scale", "--seed", "--attention", "--attention-switch", "--attention-at",
+                    "--preview", "--latents", "--request", "--from-latents"}) {
+    flags.add_decoding(app);
+    add_reports(app);
+  }
+  void add_reports(CLI::App& app) {
+    app.add_option("--report", report, "what happened, as JSON: seconds, memory, who served which calls");
+    app.add_flag("--json", json, "results on stdout as JSON");
+  }
   int run() const;
+  void check_flags() const;
+  Checkpoints checkpoints(const Places& places) const;
   Places places_of(const Request& resolved) const;
   int dry(const Request& resolved, const Plan& plan, const CaptureFolder* capture) const;
   int finish(const Places& places, Frames& frames, const CaptureFolder* capture) const;
@@ -42,6 +63,7 @@ struct Generate {
   RequestFlags flags;
   CaptureFlags capturing;
   std::string report;
+  std::optional<int> checkpoint_every;
   bool dry_run = false, json = false;
   std::exception_ptr no_family;  // why the model's own flags are unknown
 };
@@ -71,19 +93,25 @@ void write_preview(const Places& places, const Picture& picture, ProgressLine& l
   }
 }
 
-// Says what happens until the job ends.
-std::variant<Finished, Failed> follow(Session& session, JobId job, const Places& places) {
+// Says what happens until the job ends. choices: backends that a key switches to; empty: no keys.
+std::variant<Finished, Failed> follow(Session& session, JobId job, const Places& places,
+                                      const Request& resolved, const std::vector<std::string>& choices) {
   ProgressLine line(stderr, isatty(STDERR_FILENO) != 0);
+  const auto say = [&line](const std::string& text) {
+    line.clear();
+    std::fprintf(stderr, "%s\n", text.c_str());
+  };
+  std::optional<SwitchKeys> keys;
+  if (choices.size() > 1) keys.emplace(choices, resolved, say);
   bool cancelled = false;
   for (;;) {
     if (interrupted() && !std::exchange(cancelled, true)) session.cancel(job);
+    if (keys) keys->serve(session);
     auto progress = session.wait(std::chrono::milliseconds(50));
     if (!progress) continue;
     line.show(*progress);
-    if (const auto* notice = std::get_if<Notice>(&progress->what)) {
-      line.clear();
-      std::fprintf(stderr, "sagelab: %s\n", notice->text.c_str());
-    }
+    if (keys) keys->show(*progress);
+    if (const auto* notice = std::get_if<Notice>(&progress->what)) say("sagelab: " + notice->text);
     if (const auto* step = std::get_if<Step>(&progress->what); step && step->preview)
       write_preview(places, *step->preview, line);
     if (auto* finished = std::get_if<Finished>(&progress->what)) return std::move(*finished);
@@ -93,9 +121,11 @@ std::variant<Finished, Failed> follow(Session& session, JobId job, const Places&
 
 std::string summary(const Frames& frames, const media::Output& output) {
   const auto& picture = *frames.picture;
-  return fmt::format("{}: {} frame{} of {}x{}, {:.1f} s", output.path().string(), picture.frames,
+  const auto switches = switches_text(frames.report.at("switches"));
+  return fmt::format("{}: {} frame{} of {}x{}, {:.1f} s{}{}", output.path().string(), picture.frames,
                      picture.frames == 1 ? "" : "s", picture.width, picture.height,
-                     frames.report.at("seconds").at("total").get<double>());
+                     frames.report.at("seconds").at("total").get<double>(), switches.empty() ? "" : "\n",
+                     switches);
 }
 
 // Whatever stops the writing, the finished latents stay and the message says where.
@@ -133,10 +163,37 @@ int Generate::dry(const Request& resolved, const Plan& plan, const CaptureFolder
 }
 
 Places Generate::places_of(const Request& resolved) const {
-  Places places(resolved,
-                {report, flags.from_latents(), flags.request_file(), capturing.folder.value_or("")});
+  Places places(resolved, {report, flags.from_latents(), flags.request_file(), capturing.folder.value_or(""),
+                           flags.resume(), checkpoint_every.has_value()});
   places.output.check_frames(resolved.num_frames.value_or(1));
   return places;
+}
+
+Checkpoints Generate::checkpoints(const Places& places) const {
+  Checkpoints all{.every = checkpoint_every.value_or(0), .file = places.checkpoint, .resume = flags.resume()};
+  if (!all.resume.empty() && !checkpoint_every) all.every = read_checkpoint(all.resume).every;
+  return all;
+}
+
+// For a shell.
+std::string quoted(const std::string& text) {
+  constexpr const char* kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+:,@%";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string::npos) return text;
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+void say_how_to_go_on(const Places& places, const std::string& latents) {
+  std::error_code ignored;
+  if (!latents.empty()) {
+    if (!places.checkpoint.empty()) fs::remove(places.checkpoint, ignored);  // the steps are done
+    std::fprintf(stderr, "sagelab: decode them with: sagelab decode --latents %s --output %s\n",
+                 quoted(latents).c_str(), quoted(places.output.name()).c_str());
+  } else if (!places.checkpoint.empty() && fs::exists(places.checkpoint, ignored)) {
+    std::fprintf(stderr, "sagelab: go on with: sagelab generate --resume %s\n",
+                 quoted(places.checkpoint).c_str());
+  }
 }
 
 // Only what this run made, and nobody asked to keep, is removed.
@@ -146,12 +203,14 @@ int Generate::finish(const Places& places, Frames& frames, const CaptureFolder* 
     auto cancelled = failure(Cancelled().what());
     if (latents.is_string()) cancelled.latents = latents.get<std::string>();
     print_failure(cancelled);
+    say_how_to_go_on(places, cancelled.latents);
     return kInterrupted;
   }
+  std::error_code ignored;
+  if (!places.checkpoint.empty()) fs::remove(places.checkpoint, ignored);
   if (capture) frames.report["capture"] = capture->as_json(capture->written());
   frames.report["output"] = places.output.path().string();
   if (!places.latents.empty() && !places.keep_latents && latents.is_string()) {
-    std::error_code ignored;
     fs::remove(latents.get<std::string>(), ignored);
     latents = nullptr;
   }
@@ -162,16 +221,27 @@ int Generate::finish(const Places& places, Frames& frames, const CaptureFolder* 
   return kDone;
 }
 
-int Generate::run() const {
-  auto request = flags.request();
+void Generate::check_flags() const {
   check_flag_text(report, "name of the report");
   if (capturing.folder && !flags.from_latents().empty())
     throw UsageError("--capture-qkv has no effect with --from-latents: nothing is denoised", "leave it out");
+  if (capturing.folder && !flags.resume().empty())
+    throw UsageError("--capture-qkv starts with the first step, and --resume goes on after it",
+                     "leave one of them out");
+  if (checkpoint_every && !flags.from_latents().empty())
+    throw UsageError("--checkpoint-every has no effect with --from-latents: nothing is denoised",
+                     "leave it out");
+}
+
+int Generate::run() const {
+  auto request = flags.request();
+  check_flags();
   if (no_family) std::rethrow_exception(no_family);
   const auto& family = family_of(request.model);
   auto resolved = family.resolve(request);
   if (request.output.empty()) resolved.output = request.output = default_output(resolved);
   auto plan = family.plan(resolved);
+  check_switches(resolved, plan.steps, int(plan.calls.size()));
   std::optional<CaptureFolder> folder;
   if (capturing.folder) {
     folder.emplace(capturing, resolved, plan);
@@ -185,12 +255,17 @@ int Generate::run() const {
 
   catch_interrupt();
   Session session;
-  const auto job = session.submit(request, {.save = places.latents, .decode = flags.from_latents()},
-                                  capture ? capture->capturing() : attention::Capturing());
-  auto end = follow(session, job, places);
+  const auto job = session.submit(
+      request, {.save = places.latents, .decode = flags.from_latents(), .checkpoints = checkpoints(places)},
+      capture ? capture->capturing() : attention::Capturing());
+  const bool on_terminal = isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0;
+  const bool denoises = flags.from_latents().empty();
+  auto end = follow(session, job, places, resolved,
+                    on_terminal && denoises ? switch_choices(resolved, plan) : std::vector<std::string>());
   if (auto* finished = std::get_if<Finished>(&end)) return finish(places, finished->frames, capture);
   const auto& failed = std::get<Failed>(end);
   print_failure(failed);
+  say_how_to_go_on(places, failed.latents);
   return failed.cancelled ? kInterrupted : kFailed;
 }
 
@@ -210,6 +285,12 @@ void add_generate(CLI::App& app, std::span<const char* const> arguments, int& ex
   } else {
     command->footer("With --model, --help also lists the flags of the model's family.");
   }
+  command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
+}
+
+void add_decode(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("decode", "finished latents that a run left, to frames");
+  auto state = std::make_shared<Generate>(*command, Decode());
   command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
 }
 

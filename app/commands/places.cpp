@@ -37,14 +37,16 @@ Places::Places(const Request& request, const NamedFiles& named)
   if (request.preview > 0) preview = output.preview_beside();
   if (named.from_latents.empty())
     latents = keep_latents ? request.latents : free_name(output.latents_beside()).string();
+  checkpoint = named.resume;
+  if (named.checkpoints && checkpoint.empty()) checkpoint = free_name(output.checkpoint_beside()).string();
   check_apart(named);
 }
 
 void Places::check_apart(const NamedFiles& named) const {
-  const Place all[] = {{"--output", output.path()}, {"--latents", latents},
-                       {"--report", report},        {"--capture-qkv", capture},
-                       {"the preview", preview},    {"--from-latents", named.from_latents},
-                       {"--request", named.request}};
+  const Place all[] = {{"--output", output.path()},  {"--latents", latents},
+                       {"--report", report},         {"--capture-qkv", capture},
+                       {"the preview", preview},     {"--from-latents", named.from_latents},
+                       {"--request", named.request}, {"the checkpoint", checkpoint}};
   for (const auto& a : all) {
     if (a.path.empty()) continue;
     for (const auto* b = &a + 1; b != std::end(all); ++b) {
@@ -67,6 +69,7 @@ void Places::check_apart(const NamedFiles& named) const {
 void Places::probe(int64_t latents_bytes) const {
   output.probe();
   if (!latents.empty()) media::probe_file(latents, latents_bytes);
+  if (!checkpoint.empty()) media::probe_file(checkpoint, 3 * latents_bytes);  // a sampler may keep as much
   if (!report.empty()) media::probe_whole(report);
   if (!preview.empty()) media::probe_file(preview);
 }
@@ -75,6 +78,7 @@ std::vector<std::string> Places::all() const {
   std::vector<std::string> files;
   if (!capture.empty()) files.push_back(capture + (capture.ends_with('/') ? "" : "/"));
   if (!preview.empty()) files.push_back(preview.string());
+  if (!checkpoint.empty()) files.push_back(checkpoint + " (until the output is written)");
   if (!latents.empty()) files.push_back(latents + (keep_latents ? "" : " (until the output is written)"));
   files.push_back(output.path().string() + (output.kind() == media::Kind::Folder ? "/" : ""));
   if (!report.empty()) files.push_back(report);

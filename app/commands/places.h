@@ -12,7 +12,8 @@ namespace sagelab {
 
 // What the command line names beside the request.
 struct NamedFiles {
-  std::string report, from_latents, request, capture;
+  std::string report, from_latents, request, capture, resume;
+  bool checkpoints = false;  // the run leaves some
 };
 
 class Places {
@@ -29,6 +30,7 @@ class Places {
   media::Output output;
   std::string report;
   std::string capture;            // a folder; empty: none is asked for
+  std::string checkpoint;         // goes once the output is there; empty: none is left
   std::string latents;            // empty where they are decoded, not made
   bool keep_latents = false;      // else they go once the output is there
   std::filesystem::path preview;  // empty: none is asked for

@@ -16,9 +16,10 @@ namespace sagelab {
 namespace {
 
 // Flags of a request that a comparison settles itself, and what to do instead.
-constexpr std::array<std::pair<const char*, const char*>, 5> kSettled{
+constexpr std::array<std::pair<const char*, const char*>, 6> kSettled{
     {{"--attention", "name the backends with --a and --b"},
      {"--attention-switch", "nothing is switched in a comparison; leave it out"},
+     {"--attention-at", "nothing is switched in a comparison; leave it out"},
      {"--preview", "leave it out"},
      {"--latents", "leave it out; generate keeps latents"},
      {"--from-latents", "a comparison starts from noise; leave it out"}}};
@@ -49,6 +50,7 @@ struct Compare {
     job.request = flags.request();
     if (no_family) std::rethrow_exception(no_family);
     job.request.attention.clear();  // a request's file may hold those of the run that it is of
+    job.request.attention_at.clear();
     job.request.latents.clear();
     job.request.preview = 0;
     bool ended = false;

@@ -176,10 +176,7 @@ class Folder {
 
 void write_folder(const fs::path& target, const Comparison& comparison, json& report) {
   Folder folder(target);
-  for (const auto& pass : comparison.runs) {
-    const auto& request = pass.frames.request;
-    folder.add(pass.label, pass.frames, {json_text(to_json(request)), parameters_text(request)});
-  }
+  for (const auto& pass : comparison.runs) folder.add(pass.label, pass.frames, metadata_of(pass.frames));
   const auto panels = panels_of(comparison, report);
   const Request request = request_from_json(report.at("request"));
   Frames frames;

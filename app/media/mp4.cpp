@@ -182,6 +182,21 @@ bool write_mp4(const std::filesystem::path& file, const Picture& picture, const 
   return true;
 }
 
+std::string mp4_comment(const std::filesystem::path& file) {
+  av_log_set_level(AV_LOG_QUIET);
+  AVFormatContext* format = nullptr;
+  const int code = avformat_open_input(&format, file.c_str(), nullptr, nullptr);
+  if (code < 0) {
+    char text[AV_ERROR_MAX_STRING_SIZE] = {};
+    av_strerror(code, text, sizeof text);
+    throw Error(file.string() + ": cannot be read: " + text);
+  }
+  const auto* tag = av_dict_get(format->metadata, "comment", nullptr, 0);
+  std::string comment = tag ? tag->value : "";
+  avformat_close_input(&format);
+  return comment;
+}
+
 std::string h264_encoder() {
   const auto* codec = find_encoder();
   return codec ? codec->name : "";

@@ -21,6 +21,9 @@ struct Mp4Tags {
 bool write_mp4(const std::filesystem::path& file, const Picture& picture, const Mp4Tags& tags,
                const std::function<bool()>& cancelled);
 
+// The comment tag of any file that libav can open; empty where it has none. Throws sagelab::Error.
+std::string mp4_comment(const std::filesystem::path& file);
+
 std::string h264_encoder();  // "libx264"; empty where libav has none that we can drive
 std::string libav_version();
 

@@ -52,6 +52,10 @@ Output::Output(std::string name) : path_(name), kind_(kind_of(name)) {
   if (kind_ == Kind::Mp4) require_mp4();
 }
 
+std::string Output::name() const {
+  return path_.string() + (kind_ == Kind::Folder ? "/" : "");
+}
+
 fs::path Output::beside(const char* ending) const {
   auto name = kind_ == Kind::Folder ? path_.filename() : path_.stem();
   name += ending;
@@ -60,6 +64,9 @@ fs::path Output::beside(const char* ending) const {
 
 fs::path Output::latents_beside() const {
   return beside(".latents.safetensors");
+}
+fs::path Output::checkpoint_beside() const {
+  return beside(".checkpoint.safetensors");
 }
 fs::path Output::preview_beside() const {
   return beside(".preview.png");

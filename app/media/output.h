@@ -29,9 +29,11 @@ class Output {
 
   Kind kind() const { return kind_; }
   const std::filesystem::path& path() const { return path_; }
+  std::string name() const;  // as Output takes it
   // Finished latents, where nobody named a place: out.latents.safetensors for out.mp4.
   std::filesystem::path latents_beside() const;
-  std::filesystem::path preview_beside() const;  // out.preview.png
+  std::filesystem::path checkpoint_beside() const;  // out.checkpoint.safetensors
+  std::filesystem::path preview_beside() const;     // out.preview.png
   // Throws sagelab::Error for several frames in one PNG.
   void check_frames(int frames) const;
   // Throws sagelab::Error where nothing could be written now; leaves nothing behind.

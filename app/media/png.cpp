@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #include <stb/stb_image_write.h>
@@ -14,6 +15,7 @@
 namespace sagelab::media {
 namespace {
 
+constexpr std::string_view kPngSignature = "\x89PNG\r\n\x1a\n";
 constexpr size_t kHeaderBytes = 8 + 25;  // the signature and IHDR: text chunks follow
 
 std::array<uint32_t, 256> crc_table() {
@@ -26,7 +28,7 @@ std::array<uint32_t, 256> crc_table() {
   return table;
 }
 
-uint32_t crc(const std::string& bytes) {
+uint32_t crc(std::string_view bytes) {
   static const auto table = crc_table();
   uint32_t c = 0xFFFFFFFFu;
   for (const unsigned char byte : bytes) c = table[(c ^ byte) & 0xFF] ^ (c >> 8);
@@ -52,7 +54,45 @@ std::string chunk(const TextChunk& text) {
   return out;
 }
 
+uint32_t big_endian_at(std::string_view bytes, size_t at) {
+  uint32_t value = 0;
+  for (size_t i = 0; i < 4; ++i) value = value << 8 | uint8_t(bytes[at + i]);
+  return value;
+}
+
+// body: the keyword, a zero, and in an iTXt chunk two flags, a language and a translated keyword.
+std::optional<TextChunk> text_in(std::string_view kind, std::string_view body) {
+  const size_t zero = body.find('\0');
+  if ((kind != "tEXt" && kind != "iTXt") || zero == std::string_view::npos) return std::nullopt;
+  size_t at = zero + 1;
+  if (kind == "iTXt") {
+    if (at + 2 > body.size() || body[at] != 0) return std::nullopt;
+    at += 2;
+    for (int i = 0; i < 2; ++i) {
+      at = body.find('\0', at);
+      if (at == std::string_view::npos) return std::nullopt;
+      at += 1;
+    }
+  }
+  return TextChunk{std::string(body.substr(0, zero)), std::string(body.substr(at))};
+}
+
 }  // namespace
+
+std::vector<TextChunk> png_texts(std::string_view png) {
+  constexpr size_t kFrame = 12;  // length, kind and check sum around each chunk's body
+  std::vector<TextChunk> texts;
+  for (size_t at = kPngSignature.size(); png.starts_with(kPngSignature) && at + kFrame <= png.size();) {
+    const size_t length = big_endian_at(png, at);
+    if (length > png.size() - at - kFrame) break;
+    const auto kind = png.substr(at + 4, 4), body = png.substr(at + 8, length);
+    if (crc(png.substr(at + 4, 4 + length)) != big_endian_at(png, at + 8 + length)) break;
+    if (kind == "IEND") return texts;
+    if (auto text = text_in(kind, body)) texts.push_back(std::move(*text));
+    at += kFrame + length;
+  }
+  throw Error("is no whole PNG");
+}
 
 std::string encode_png(std::span<const uint8_t> rgb, int width, int height, std::span<const TextChunk> text) {
   int bytes = 0;

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "app/failure.h"
+#include "app/report/switches.h"
 #include "app/system.h"
 #include "pipelines/core/memory.h"
 
@@ -107,6 +108,7 @@ json make_report(const ReportInput& input) {
           {"seconds", seconds_json(input.result.timings)},
           {"steps", steps_json(input)},
           {"attention", attention_json(input.recorder)},
+          {"switches", switches_json(input.result.switches, input.result.timings.steps)},
           {"memory", memory_json(input)},
           {"notices", input.result.notices},
           {"latents", input.result.latents_file.empty() ? json() : json(input.result.latents_file)},
@@ -130,7 +132,9 @@ std::string parameters_text(const Request& request) {
 }
 
 media::Metadata metadata_of(const Frames& frames) {
-  return {json_text(to_json(frames.request)), parameters_text(frames.request)};
+  json request = to_json(frames.request);
+  if (frames.report.contains("made")) request["made"] = frames.report.at("made");
+  return {json_text(request), parameters_text(frames.request)};
 }
 
 }  // namespace sagelab

@@ -11,15 +11,17 @@ namespace sagelab::attention {
 
 class Selector final : public Wrapper {
  public:
-  explicit Selector(BackendPtr initial) : current_(std::move(initial)) {}
+  explicit Selector(BackendPtr initial) : initial_(std::move(initial)), current_(initial_) {}
   void set(BackendPtr backend) { current_.store(std::move(backend)); }
   BackendPtr current() const { return current_.load(); }
+  BackendPtr initial() const { return initial_; }  // before anyone set another
   std::string name() const override { return current()->name(); }
 
  protected:
   BackendPtr inner() const override { return current(); }
 
  private:
+  BackendPtr initial_;
   std::atomic<BackendPtr> current_;
 };
 

@@ -95,7 +95,9 @@ Request resolve(const Request& request) {
   r.dtype = dtype_name(target.dtype);
   if (r.attention.empty()) r.attention = attention::default_spec(target.device);
   // Known before anything is loaded.
-  attention::require_supported(*attention::make_backend(r.attention), attention_problem(folder, r, target));
+  const attention::Problem problem = attention_problem(folder, r, target);
+  attention::require_supported(*attention::make_backend(r.attention), problem);
+  for (const auto& planned : switches_of(r)) attention::require_supported(*planned.backend, problem);
   resolve_automatic(r, folder, memory_for_tensors(target.device));
   return r;
 }

@@ -166,8 +166,9 @@ void CogVideoX::load_text_encoder(const RunContext& run) {
   Loading loading(run);
   const Weights w(open_folder(folder_.root / "text_encoder", "model", folder_.variant, loading.progress()),
                   target_);
-  text_encoder_ = std::make_unique<T5Encoder>(w, folder_.text);
+  auto loaded = std::make_unique<T5Encoder>(w, folder_.text);
   w.require_all_read(unread_prefixes("text_encoder"));
+  text_encoder_ = std::move(loaded);  // not what was cut short
 }
 
 void CogVideoX::load_transformer(const RunContext& run) {
@@ -177,8 +178,9 @@ void CogVideoX::load_transformer(const RunContext& run) {
   const Weights w(open_folder(folder_.root / "transformer", "diffusion_pytorch_model", folder_.variant,
                               loading.progress()),
                   target_);
-  transformer_ = std::make_unique<Transformer>(w, folder_.transformer);
+  auto loaded = std::make_unique<Transformer>(w, folder_.transformer);
   w.require_all_read();
+  transformer_ = std::move(loaded);  // not what was cut short
 }
 
 void CogVideoX::load_vae(const RunContext& run) {
@@ -188,8 +190,9 @@ void CogVideoX::load_vae(const RunContext& run) {
   const Weights w(
       open_folder(folder_.root / "vae", "diffusion_pytorch_model", folder_.variant, loading.progress()),
       target_);
-  vae_ = std::make_unique<VaeDecoder>(w, folder_.vae);
+  auto loaded = std::make_unique<VaeDecoder>(w, folder_.vae);
   w.require_all_read(unread_prefixes("vae"));
+  vae_ = std::move(loaded);  // not what was cut short
 }
 
 std::vector<CogVideoX::Text> CogVideoX::texts_of(const Request& request) {

@@ -89,8 +89,10 @@ int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& reque
   const TransformerConfig& c = folder.transformer;
   const int64_t x = s.batch * s.rows * c.dim() * s.element;
   const attention::Problem problem = attention_problem(folder, request, target);
-  const int64_t joint = 5 * x + attention::make_backend(request.attention)->joint_bytes(problem, c.rotary);
-  return std::max(joint, (c.gated_ff ? 13 : 6) * x) + 2 * s.latents;
+  int64_t most = attention::make_backend(request.attention)->joint_bytes(problem, c.rotary);
+  for (const auto& planned : switches_of(request))
+    most = std::max(most, planned.backend->joint_bytes(problem, c.rotary));
+  return std::max(5 * x + most, (c.gated_ff ? 13 : 6) * x) + 2 * s.latents;
 }
 
 // What a captured call adds to it: before it is served, q and k are gathered, and v is laid out for its file.
@@ -236,6 +238,7 @@ Plan plan(const Folder& folder, const Request& request) {
   const Sizes sizes = sizes_of(folder, g, request, target);
   const int64_t qkv_bytes = 3 * sizes.batch * sizes.rows * folder.transformer.dim() * sizes.element;
   for (int layer = 0; layer < plan.layers; ++layer) plan.calls.push_back({layer, qkv_bytes});
+  plan.problems = {attention_problem(folder, request, target)};
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.frames, folder.transformer.in_channels, g.height, g.width};
   for (const char* name : {"text_encoder", "transformer", "vae"})

@@ -233,6 +233,17 @@ at::Tensor DpmSampler::step(const at::Tensor& prediction, int i, const at::Tenso
   return (keep * latents - add * target + spread * noise).to(latents.scalar_type());
 }
 
+std::map<std::string, at::Tensor> DpmSampler::memory() const {
+  if (!previous_.defined()) return {};
+  return {{"previous", previous_}};
+}
+
+void DpmSampler::restore(const std::map<std::string, at::Tensor>& memory) {
+  if (memory.size() != 1 || memory.begin()->first != "previous")
+    throw Error("the sampler DPM goes on from \"previous\" alone");
+  previous_ = memory.begin()->second;
+}
+
 std::unique_ptr<Sampler> make_sampler(Config config, std::string_view class_name, int steps) {
   TORCH_CHECK(class_name == kDdimClass || class_name == kDpmClass, "no scheduler class ", class_name);
   const SamplerConfig parsed(config);

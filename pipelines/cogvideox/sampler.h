@@ -6,6 +6,7 @@
 // `coefficient * latents` rounds to the latents' dtype while the terms of the fp32 prediction stay fp32.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -75,6 +76,8 @@ class DpmSampler : public Sampler {
   const std::vector<double>& timesteps() const override { return schedule_.timesteps(); }
   at::Tensor step(const at::Tensor& prediction, int i, const at::Tensor& latents,
                   at::Generator& generator) override;
+  std::map<std::string, at::Tensor> memory() const override;
+  void restore(const std::map<std::string, at::Tensor>& memory) override;
   const Schedule& schedule() const { return schedule_; }
 
  private:

@@ -6,7 +6,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
+
+#include "attention/error.h"
 
 namespace sagelab {
 
@@ -19,6 +23,14 @@ class Sampler {
   // (the one that made the latents). Returns the next latents in latents' dtype.
   virtual at::Tensor step(const at::Tensor& prediction, int i, const at::Tensor& latents,
                           at::Generator& generator) = 0;
+  // What it keeps from step to step, by name. restore() puts it back, on the latents' device: the next step
+  // is then as if those before it had been made. Throws sagelab::Error for what is not its own.
+  virtual std::map<std::string, at::Tensor> memory() const { return {}; }
+  virtual void restore(const std::map<std::string, at::Tensor>& memory);
 };
+
+inline void Sampler::restore(const std::map<std::string, at::Tensor>& memory) {
+  if (!memory.empty()) throw Error("the sampler keeps no \"" + memory.begin()->first + "\"");
+}
 
 }  // namespace sagelab

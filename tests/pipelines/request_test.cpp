@@ -30,6 +30,7 @@ Request full_request() {
   r.variant = "fp16";
   r.attention = "prefer(sdpa(flash),sdpa)";
   r.attention_switch = "call";
+  r.attention_at = {"2.1=sdpa", "3=sage2"};
   r.vae_tiling = "on";
   r.offload = "encoders";
   r.fps = 12.5;
@@ -56,17 +57,18 @@ TEST(Request, GoesToJsonTextAndBack) {
   const Json json = to_json(full_request());
   const Json again = to_json(request_from_json(Json::parse(json.dump())));
   EXPECT_EQ(json, again);
-  EXPECT_EQ(json.size(), 21u);
+  EXPECT_EQ(json.size(), 22u);
   const Request r = request_from_json(json);
   EXPECT_EQ(r.seed, 18446744073709551615ULL);
   EXPECT_EQ(r.prompt, full_request().prompt);
+  EXPECT_EQ(r.attention_at, full_request().attention_at);
   EXPECT_EQ(r.options, full_request().options);  // 1.0 stays a real number, 64 a whole one
   EXPECT_EQ(*r.fps, 12.5);
 }
 
 TEST(Request, LeavesOutWhatIsUnset) {
   const Json json = to_json(Request{});
-  for (const char* key : {"width", "height", "num_frames", "steps", "guidance_scale", "fps"})
+  for (const char* key : {"width", "height", "num_frames", "steps", "guidance_scale", "fps", "attention_at"})
     EXPECT_FALSE(json.contains(key)) << key;
   const Request r = request_from_json(Json::object());
   EXPECT_FALSE(r.width.has_value());
@@ -80,7 +82,8 @@ TEST(Request, RefusesWhatItDoesNotKnow) {
             }),
             "request: unknown key \"promt\" | known keys: model, prompt, negative_prompt, width, height, "
             "num_frames, "
-            "steps, guidance_scale, seed, dtype, device, variant, attention, attention_switch, vae_tiling, "
+            "steps, guidance_scale, seed, dtype, device, variant, attention, attention_switch, "
+            "attention_at, vae_tiling, "
             "offload, "
             "fps, preview, output, latents, options");
   EXPECT_EQ(message([] { request_from_json(Json::array()); }), "request: not a JSON object");
@@ -100,6 +103,10 @@ TEST(Request, RefusesWhatItDoesNotKnow) {
               request_from_json({{"seed", -1}});
             }),
             "request: \"seed\" is -1, not a whole number of at least 0");
+  EXPECT_EQ(message([] {
+              request_from_json({{"attention_at", "3=sdpa"}});
+            }),
+            "request: \"attention_at\" is \"3=sdpa\", not a list of strings");
   EXPECT_EQ(message([] { request_from_json({{"prompt", 3}}); }), "request: \"prompt\" is 3, not a string");
   EXPECT_EQ(message([] {
               request_from_json({{"guidance_scale", "high"}});
