@@ -338,4 +338,24 @@ std::string model_in(std::span<const char* const> arguments) {
   }
 }
 
+void RequestFlags::add_options_of_model(CLI::App& app, std::span<const char* const> arguments) {
+  const auto model = model_in(arguments);
+  if (model.empty()) {
+    if (app.get_footer().empty())
+      app.footer("With --model, --help also lists the flags of the model's family.");
+    return;
+  }
+  try {
+    const auto& family = family_of(model);
+    add_options(app, family.name, family.options());
+  } catch (const Error&) {
+    no_family_ = std::current_exception();
+    app.allow_extras();  // they may be the model's; what is wrong with the model comes first
+  }
+}
+
+void RequestFlags::require_model() const {
+  if (no_family_) std::rethrow_exception(no_family_);
+}
+
 }  // namespace sagelab

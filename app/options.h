@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <exception>
 #include <initializer_list>
 #include <map>
 #include <optional>
@@ -21,6 +22,11 @@ class RequestFlags {
   // Adds a flag for each row: "use_dynamic_cfg" -> --use-dynamic-cfg and --no-use-dynamic-cfg.
   void add_options(CLI::App& app, const std::string& family, const std::vector<Option>& table);
 
+  // Adds the flags of the model that the arguments name, where they can be told. What is wrong with the model
+  // is said by require_model(), after what is wrong with the other flags.
+  void add_options_of_model(CLI::App& app, std::span<const char* const> arguments);
+  void require_model() const;
+
   // Adds --resume, which stands for the request: of the others, only those count that change no step.
   void add_resume(CLI::App& app);
   // Adds --latents as the file to decode. (Leave the flag of that name out before.)
@@ -36,6 +42,7 @@ class RequestFlags {
 
  private:
   bool asks_prompt_ = true;
+  std::exception_ptr no_family_;  // why the model's own flags are unknown
   void refuse_without_effect(const char* with, const char* why) const;
   template <typename T>
   void add(CLI::App& app, const std::string& flag, std::optional<T> RequestFlags::*value,

@@ -40,7 +40,6 @@ class Batch {
   int run();
 
   RequestFlags flags_;
-  std::exception_ptr no_family_;  // why the model's own flags are unknown
 
  private:
   Settings settings() const;
@@ -207,7 +206,7 @@ int Batch::finish(const Tally& tally, const Records& merged) const {
 
 int Batch::run() {
   const auto settings = this->settings();
-  if (no_family_) std::rethrow_exception(no_family_);
+  flags_.require_model();
   const auto& family = family_of(settings.base.model);
   const auto file = read_prompts(prompts_);
   for (const auto& notice : file.notices)
@@ -224,15 +223,7 @@ void add_batch(CLI::App& app, std::span<const char* const> arguments, int& exit_
   auto* command = app.add_subcommand("batch", "make every prompt of a file; goes on where it was stopped");
   auto state = std::make_shared<Batch>(*command);
   command->footer(kNames);
-  if (const auto model = model_in(arguments); !model.empty()) {
-    try {
-      const auto& family = family_of(model);
-      state->flags_.add_options(*command, family.name, family.options());
-    } catch (const Error&) {
-      state->no_family_ = std::current_exception();
-      command->allow_extras();  // they may be the model's; what is wrong with the model comes first
-    }
-  }
+  state->flags_.add_options_of_model(*command, arguments);
   command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
 }
 

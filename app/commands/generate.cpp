@@ -22,6 +22,7 @@
 #include "app/report/report.h"
 #include "app/report/switches.h"
 #include "app/session.h"
+#include "app/terminal/follow.h"
 #include "app/terminal/switch_keys.h"
 #include "attention/registry.h"
 #include "pipelines/saved/checkpoint.h"
@@ -65,7 +66,6 @@ struct Generate {
   std::string report;
   std::optional<int> checkpoint_every;
   bool dry_run = false, json = false;
-  std::exception_ptr no_family;  // why the model's own flags are unknown
 };
 
 // "<family>-<seed>.mp4", or the first such name that is free.
@@ -93,30 +93,27 @@ void write_preview(const Places& places, const Picture& picture, ProgressLine& l
   }
 }
 
-// Says what happens until the job ends. choices: backends that a key switches to; empty: no keys.
-std::variant<Finished, Failed> follow(Session& session, JobId job, const Places& places,
-                                      const Request& resolved, const std::vector<std::string>& choices) {
+// Says what happens until the job ends.
+std::variant<Finished, Failed> watch(Session& session, JobId job, const Places& places,
+                                     const Request& resolved, const std::vector<std::string>& choices) {
   ProgressLine line(stderr, isatty(STDERR_FILENO) != 0);
-  const auto say = [&line](const std::string& text) {
-    line.clear();
-    std::fprintf(stderr, "%s\n", text.c_str());
-  };
   std::optional<SwitchKeys> keys;
-  if (choices.size() > 1) keys.emplace(choices, resolved, say);
-  bool cancelled = false;
-  for (;;) {
-    if (interrupted() && !std::exchange(cancelled, true)) session.cancel(job);
-    if (keys) keys->serve(session);
-    auto progress = session.wait(std::chrono::milliseconds(50));
-    if (!progress) continue;
-    line.show(*progress);
-    if (keys) keys->show(*progress);
-    if (const auto* notice = std::get_if<Notice>(&progress->what)) say("sagelab: " + notice->text);
-    if (const auto* step = std::get_if<Step>(&progress->what); step && step->preview)
-      write_preview(places, *step->preview, line);
-    if (auto* finished = std::get_if<Finished>(&progress->what)) return std::move(*finished);
-    if (auto* failed = std::get_if<Failed>(&progress->what)) return std::move(*failed);
+  if (choices.size() > 1) {
+    keys.emplace(choices, resolved, [&line](const std::string& text) {
+      line.clear();
+      std::fprintf(stderr, "%s\n", text.c_str());
+    });
   }
+  const auto seen = [&](const Progress& progress) {
+    if (keys) keys->show(progress);
+    if (const auto* step = std::get_if<Step>(&progress.what); step && step->preview)
+      write_preview(places, *step->preview, line);
+  };
+  return follow(session, job, line,
+                {[&] {
+                   if (keys) keys->serve(session);
+                 },
+                 seen});
 }
 
 std::string summary(const Frames& frames, const media::Output& output) {
@@ -236,7 +233,7 @@ void Generate::check_flags() const {
 int Generate::run() const {
   auto request = flags.request();
   check_flags();
-  if (no_family) std::rethrow_exception(no_family);
+  flags.require_model();
   const auto& family = family_of(request.model);
   auto resolved = family.resolve(request);
   if (request.output.empty()) resolved.output = request.output = default_output(resolved);
@@ -260,8 +257,8 @@ int Generate::run() const {
       capture ? capture->capturing() : attention::Capturing());
   const bool on_terminal = isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0;
   const bool denoises = flags.from_latents().empty();
-  auto end = follow(session, job, places, resolved,
-                    on_terminal && denoises ? switch_choices(resolved, plan) : std::vector<std::string>());
+  auto end = watch(session, job, places, resolved,
+                   on_terminal && denoises ? switch_choices(resolved, plan) : std::vector<std::string>());
   if (auto* finished = std::get_if<Finished>(&end)) return finish(places, finished->frames, capture);
   const auto& failed = std::get<Failed>(end);
   print_failure(failed);
@@ -274,17 +271,7 @@ int Generate::run() const {
 void add_generate(CLI::App& app, std::span<const char* const> arguments, int& exit_code) {
   auto* command = app.add_subcommand("generate", "make one video or image");
   auto state = std::make_shared<Generate>(*command);
-  if (const auto model = model_in(arguments); !model.empty()) {
-    try {
-      const auto& family = family_of(model);
-      state->flags.add_options(*command, family.name, family.options());
-    } catch (const Error&) {
-      state->no_family = std::current_exception();
-      command->allow_extras();  // they may be the model's; what is wrong with the model comes first
-    }
-  } else {
-    command->footer("With --model, --help also lists the flags of the model's family.");
-  }
+  state->flags.add_options_of_model(*command, arguments);
   command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
 }
 

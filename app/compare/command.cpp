@@ -48,7 +48,7 @@ struct Compare {
     for (const auto& [flag, hint] : kSettled)
       if (command.count(flag) > 0) throw UsageError(std::string(flag) + " has no effect with compare", hint);
     job.request = flags.request();
-    if (no_family) std::rethrow_exception(no_family);
+    flags.require_model();
     job.request.attention.clear();  // a request's file may hold those of the run that it is of
     job.request.attention_at.clear();
     job.request.latents.clear();
@@ -71,7 +71,6 @@ struct Compare {
   RequestFlags flags;
   CompareJob job;
   std::array<std::optional<std::string>, 6> specs;
-  std::exception_ptr no_family;  // why the model's own flags are unknown
 };
 
 }  // namespace
@@ -79,17 +78,7 @@ struct Compare {
 void add_compare(CLI::App& app, std::span<const char* const> arguments, int& exit_code) {
   auto* command = app.add_subcommand("compare", "several backends from the same noise, side by side");
   auto state = std::make_shared<Compare>(*command);
-  if (const auto model = model_in(arguments); !model.empty()) {
-    try {
-      const auto& family = family_of(model);
-      state->flags.add_options(*command, family.name, family.options());
-    } catch (const Error&) {
-      state->no_family = std::current_exception();
-      command->allow_extras();  // they may be the model's; what is wrong with the model comes first
-    }
-  } else {
-    command->footer("With --model, --help also lists the flags of the model's family.");
-  }
+  state->flags.add_options_of_model(*command, arguments);
   command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
 }
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "app/interrupt.h"
-#include "app/progress_line.h"
+#include "app/terminal/follow.h"
 #include "attention/error.h"
 
 namespace sagelab {
@@ -45,31 +45,15 @@ class Runner {
                  pass.spec.c_str(), what.c_str());
     Request request = order_.request;
     request.attention = attention;
-    pass.frames = follow(session_.submit(request, {}, {}, hooks(pass)), pass);
+    try {
+      pass.frames = frames_of(session_, session_.submit(request, {}, {}, hooks(pass)), line_);
+    } catch (const Error& e) {
+      throw named(pass.label, pass.spec, e.what(), e.hint());
+    }
     return pass;
   }
 
  private:
-  Frames follow(JobId job, const Pass& pass) {
-    bool cancelled = false;
-    for (;;) {
-      if (interrupted() && !std::exchange(cancelled, true)) session_.cancel(job);
-      auto progress = session_.wait(std::chrono::milliseconds(50));
-      if (!progress) continue;
-      line_.show(*progress);
-      if (const auto* notice = std::get_if<Notice>(&progress->what)) {
-        line_.clear();
-        std::fprintf(stderr, "sagelab: %s\n", notice->text.c_str());
-      }
-      if (auto* finished = std::get_if<Finished>(&progress->what)) return std::move(finished->frames);
-      const auto* failed = std::get_if<Failed>(&progress->what);
-      if (!failed) continue;
-      line_.clear();
-      if (failed->cancelled) throw Cancelled();
-      throw named(pass.label, pass.spec, failed->message, failed->hint);
-    }
-  }
-
   Session& session_;
   const CompareOrder& order_;
   ProgressLine line_;

@@ -20,32 +20,12 @@
 #include "app/report/report.h"
 #include "app/session.h"
 #include "app/system.h"
+#include "app/terminal/follow.h"
 
 namespace sagelab {
 namespace {
 
 using nlohmann::json;
-
-Frames follow(Session& session, JobId job) {
-  ProgressLine line(stderr, isatty(STDERR_FILENO) != 0);
-  bool cancelled = false;
-  for (;;) {
-    if (interrupted() && !std::exchange(cancelled, true)) session.cancel(job);
-    auto progress = session.wait(std::chrono::milliseconds(50));
-    if (!progress) continue;
-    line.show(*progress);
-    if (const auto* notice = std::get_if<Notice>(&progress->what)) {
-      line.clear();
-      std::fprintf(stderr, "sagelab: %s\n", notice->text.c_str());
-    }
-    if (auto* finished = std::get_if<Finished>(&progress->what)) return std::move(finished->frames);
-    const auto* failed = std::get_if<Failed>(&progress->what);
-    if (!failed) continue;
-    line.clear();
-    if (failed->cancelled) throw Cancelled();
-    throw Error(failed->message, failed->hint);
-  }
-}
 
 std::string size_text(const json& frames) {
   return fmt::format("{} frame{} of {}x{}", frames.at("count").dump(), frames.at("count") == 1 ? "" : "s",
@@ -124,7 +104,8 @@ struct Replay {
   }
 
   json replay(Session& session, const Origin& origin, const std::optional<media::Output>& target) const {
-    const auto frames = follow(session, session.submit(request_of(origin)));
+    ProgressLine line(stderr, isatty(STDERR_FILENO) != 0);
+    const auto frames = frames_of(session, session.submit(request_of(origin)), line);
     if (target && !target->write(frames, metadata_of(frames), interrupted)) throw Cancelled();
     const auto& now = frames.report.at("made");
     const auto &then_frames = origin.made.at("frames"), &now_frames = now.at("frames");
