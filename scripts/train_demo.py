@@ -12,7 +12,8 @@ and is run until it says that its plan is done:
   export     the finished model as diffusers saves it, in --out/model
   check      generates held-out captions and reads them: check/report.json, check/report.md, check/sheet.png
   all        every stage with its planned minutes, then the model copied to --out: the whole recipe
---minutes limits one call (a GPU is lent for ten at a time). --tiny runs the same code for a few steps on the CPU.
+--minutes limits one call. --tiny runs the same code for a few steps on the CPU.
+vae and dit use several GPUs when started by `python3 -m torch.distributed.run --nproc-per-node N scripts/train_demo.py`.
 A stage's random numbers depend on how often it was called alone, so the recipe is repeatable but for GPU arithmetic and
 the speed of the machine: training ends by the clock."""
 
@@ -26,8 +27,8 @@ os.environ.setdefault("TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK", "true")  # s
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.dont_write_bytecode = True
 
-# Minutes of training (compiling and judging come on top).
-PLANNED = {"vae": 15, "dit": 15, "reader": 2.5}
+# GPU minutes of training (compiling and judging come on top).
+PLANNED = {"vae": 16, "dit": 14, "reader": 2.5}
 STAGES = ("tokenizer", "vae", "dit", "reader", "export", "check")
 
 
@@ -47,7 +48,7 @@ def main():
     options = parse()
     import torch
 
-    from demo import stage
+    from demo import parallel, stage
 
     options.device = torch.device("cuda" if torch.cuda.is_available() and not options.tiny else "cpu")
     if options.device.type == "cpu" and not options.tiny and options.stage in PLANNED:
@@ -55,10 +56,12 @@ def main():
     options.planned = {name: 6 if options.tiny else 60 * minutes for name, minutes in PLANNED.items()}
     options.seconds = 60 * options.minutes if options.minutes else 20 if options.tiny else 24 * 3600
     stage.settle(options.device)
+    parallel.begin(options.device)
     if options.stage == "all":
         importlib.import_module("demo.recipe").main(options)
     else:
         importlib.import_module(f"demo.{options.stage}").main(options)
+    parallel.end()
 
 
 if __name__ == "__main__":

@@ -64,9 +64,14 @@ void handle_signals() {
   }
 }
 
-// At first, and whenever the process comes back after having been stopped.
+// At first, and whenever the process comes back after having been stopped: a shell sets the terminal as it
+// likes it even where no handler of ours ran, as for SIGSTOP.
 void take_terminal() {
-  if (g_raw || tcgetattr(STDIN_FILENO, &g_before) != 0) return;
+  const bool ours = g_raw;  // asked first: a handler that gives the terminal back must not make ours g_before
+  termios now{};
+  if (tcgetattr(STDIN_FILENO, &now) != 0 || (ours && !(now.c_lflag & ICANON))) return;
+  g_raw = false;
+  g_before = now;
   termios raw = g_before;
   raw.c_lflag &= ~tcflag_t(ICANON | ECHO);
   raw.c_cc[VMIN] = 0;
@@ -74,7 +79,9 @@ void take_terminal() {
   handle_signals();
   g_raw = true;
   if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) != 0) g_raw = false;
-  if (g_over || g_away) give_terminal_back();  // a signal came in between
+  if (g_raw && !g_over && !g_away) return;
+  g_raw = true;  // a signal came in between, and what it gave back was taken after that
+  give_terminal_back();
 }
 
 }  // namespace

@@ -116,13 +116,6 @@ void Switching::begin(int step) {
   serving_ = selector_->current();
 }
 
-std::vector<std::string> Switching::plan() const {
-  std::vector<std::string> texts;
-  for (const Switch& s : switches_) texts.push_back(s.at());
-  for (size_t i = applied_; i < planned_.size(); ++i) texts.push_back(text_of(planned_[i]));
-  return texts;
-}
-
 std::string Switching::name() const {
   return per_call_ ? selector_->name() : serving_->name();
 }

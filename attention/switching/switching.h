@@ -38,7 +38,6 @@ class Switching final : public Wrapper {
   void begin(int step);
   std::string name() const override;  // of what would serve the next call
   const std::vector<Switch>& switches() const { return switches_; }
-  std::vector<std::string> plan() const;  // what took effect and what is planned still, as texts of plans
   Output run(const Call& call, Recorder& recorder) const override;
   void run_joint(const JointCall& call, Recorder& recorder) const override;
 

@@ -12,6 +12,8 @@ import time
 import torch
 from safetensors.torch import load_file, save_file
 
+from demo import parallel
+
 SHARD = 14_500_000  # bytes
 REWARM = 200  # steps
 
@@ -52,7 +54,8 @@ def load(folder, device):
 
 
 class Clock:
-    """Wall time of one call, and the fraction of the whole plan that is done; only time spent training counts."""
+    """GPU time of a stage in seconds (wall time by the number of GPUs), and the fraction of its plan that is done; only
+    time spent training counts."""
 
     def __init__(self, call_seconds, state, planned_seconds):
         self.end = time.monotonic() + call_seconds
@@ -60,18 +63,23 @@ class Clock:
         self.planned = planned_seconds
         self.begun = None
         self.until = 1.0  # the fraction at which this call ends
+        self.done = min(1.0, self.before / planned_seconds)
 
     def start(self):
         self.begun = time.monotonic()
 
     def elapsed(self):
-        return self.before + (time.monotonic() - self.begun if self.begun else 0.0)
+        return self.before + (parallel.COUNT * (time.monotonic() - self.begun) if self.begun else 0.0)
 
     def fraction(self):
-        return min(1.0, self.elapsed() / self.planned)
+        """As of the last call of `over`."""
+        return self.done
 
     def over(self):
-        return time.monotonic() >= self.end or self.fraction() >= self.until
+        """Whether this call's training ends; all processes ask it once a step, and the first one's clock decides."""
+        now, late = min(1.0, self.elapsed() / self.planned), time.monotonic() >= self.end
+        self.done, late = parallel.agreed(torch.tensor([now, late], dtype=torch.float64)).tolist()
+        return bool(late) or self.done >= self.until
 
     def state(self, **more):
         return {"elapsed": round(self.elapsed(), 1), "planned": self.planned, **more}

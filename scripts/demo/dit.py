@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from demo import checkpoint, sample, stage, tokenizer
+from demo import checkpoint, parallel, sample, stage, tokenizer
 from demo.model import autoencoder, text, transformer
 from demo.optimizer import Optimizer
 from demo.world import captions, render, scenes
@@ -185,6 +185,7 @@ def main(options):
     clock = checkpoint.Clock(options.seconds - (0 if options.tiny else 40), state, options.planned["dit"])
     vae = sample.load_vae(options)
     spread = torch.tensor(state["spread"], device=device) if state else spread_of(vae, device, options.tiny)
+    parallel.agreed(spread)
     balance(vae, spread)
     words = tokenizer.Tokenizer(checkpoint.find(options, "tokenizer"))
     torch.manual_seed(2)
@@ -197,10 +198,13 @@ def main(options):
     count = lambda m: sum(p.numel() for p in m.parameters())
     print(f"dit: {count(both.t5):,} + {count(both.transformer):,} parameters, call {calls + 1}", flush=True)
     begun = time.monotonic()
-    data = [Clips(vae, words, size, torch.Generator(device).manual_seed(2000 + 100 * calls + i))
-            for i, size in enumerate(TINY if options.tiny else SIZES)]
+    shared = [dataclasses.replace(s, batch=max(1, s.batch // parallel.COUNT)) for s in (TINY if options.tiny else SIZES)]
+    data = [Clips(vae, words, size, torch.Generator(device).manual_seed(2000 + 100 * calls + i + 10_000 * parallel.RANK))
+            for i, size in enumerate(shared)]
     print(f"{sum(c.full for c in data)} clips encoded in {time.monotonic() - begun:.0f} s", flush=True)
     steps = train(both, average, clock, data)
+    if parallel.RANK:
+        return
     print(f"{steps} steps in {clock.elapsed() - clock.before:.0f} s, {100 * clock.fraction():.0f} % of the plan", flush=True)
     state = clock.state(calls=calls + 1, steps=(state or {}).get("steps", 0) + steps, spread=spread.tolist())
     checkpoint.save(options.out / "dit", average.tensors(), state)

@@ -33,7 +33,11 @@ class Optimizer:
                 matrices.setdefault((p.shape[0], p.numel() // p.shape[0]), []).append(p)
             else:
                 self.rest.append(p)
-        device = next(iter(self.rest)).device
+        everything = [p for ps in matrices.values() for p in ps] + self.rest
+        device = everything[0].device
+        self.gradient = torch.zeros(sum(p.numel() for p in everything), device=device)
+        parts = self.gradient.split([p.numel() for p in everything])
+        self.views = [(p, part.view(p.shape)) for p, part in zip(everything, parts)]
         self.lr = torch.zeros((), device=device)
         self.count = torch.zeros((), device=device)
         self.matrices = [(ps, torch.zeros(len(ps), *shape, device=device)) for shape, ps in matrices.items()]
@@ -61,9 +65,12 @@ class Optimizer:
         torch._foreach_mul_(update, -ADAM * self.lr * scale)
         torch._foreach_add_(self.rest, update)
 
+    def gather(self):
+        """Moves all gradients into the one tensor `gradient`, whose parts they are from then on."""
+        torch._foreach_copy_([view for _, view in self.views], [p.grad for p, _ in self.views])
+        for p, view in self.views:
+            p.grad = view
+
     def clear(self):
-        for parameters, _ in self.matrices:
-            for p in parameters:
-                p.grad = None
-        for p in self.rest:
+        for p, _ in self.views:
             p.grad = None

@@ -6,8 +6,10 @@ import time
 import torch
 import torch.nn.functional as F
 
+from demo import parallel
+
 COMPILE = True  # the loss and its gradient, by torch.compile, on CUDA
-GRAPH = True  # the whole step, optimizer included, as one CUDA graph
+GRAPH = True  # the gradient as one CUDA graph and the optimizer's step as another
 WARM_UP = 3
 
 
@@ -21,16 +23,23 @@ class Step:
         on_cuda = inputs[0].is_cuda
         self.loss_of = torch.compile(loss_of, dynamic=False) if whole and COMPILE and on_cuda else loss_of
         self.inputs = [i.clone() for i in inputs]
-        self.graph = None
+        self.parts = [self._gradient, self.optimizer.step]
         if on_cuda:
             self._record()
 
-    def _once(self):
+    def _gradient(self):
         self.optimizer.clear()
         loss, more = self.loss_of(*self.inputs)
         loss.backward()
-        self.optimizer.step()
-        return loss.detach(), more.detach()
+        self.optimizer.gather()
+        self.results = loss.detach(), more.detach()
+
+    def _once(self):
+        gradient, step = self.parts
+        gradient()
+        parallel.average(self.optimizer.gradient)
+        step()
+        return self.results
 
     def _record(self):
         """Warms up at a learning rate of 0, then records. What cannot be recorded runs step by step, and says so."""
@@ -43,22 +52,19 @@ class Step:
         torch.cuda.synchronize()
         if not GRAPH:
             return
-        self.optimizer.clear()
-        graph = torch.cuda.CUDAGraph()
+        graphs = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
-                self.results = self._once()
-            self.graph = graph
+            for graph, part in zip(graphs, self.parts):
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                    part()
+            self.parts = [graph.replay for graph in graphs]
         except RuntimeError as error:
             print(f"WARNING: the step is not recorded as a CUDA graph: {error}", flush=True)
 
     def __call__(self, *inputs):
         for mine, given in zip(self.inputs, inputs):
             mine.copy_(given)
-        if self.graph is None:
-            return self._once()
-        self.graph.replay()
-        return self.results
+        return self._once()
 
 
 def require_agreement(what, difference):

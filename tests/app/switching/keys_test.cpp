@@ -92,6 +92,61 @@ TEST_F(SwitchKeysTest, TwoCtrlCsAtOnceLeaveTheTerminalAsItWas) {
   EXPECT_TRUE(terminal.as_at_first(end.terminal));
 }
 
+TEST_F(SwitchKeysTest, CtrlZGivesTheTerminalBackAndForegroundTakesItAgain) {
+  Terminal terminal(run("1000"));
+  ASSERT_TRUE(terminal.shows("denoise 2/1000")) << terminal.text();
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(terminal.becomes_raw());
+    terminal.press("\x1a");
+    const auto stop = terminal.stopped();
+    ASSERT_TRUE(WIFSTOPPED(stop.status));
+    EXPECT_EQ(WSTOPSIG(stop.status), SIGTSTP);
+    EXPECT_TRUE(terminal.as_at_first(stop.terminal)) << round;
+    terminal.foreground();
+    EXPECT_TRUE(terminal.becomes_raw()) << round;
+  }
+  terminal.press("5");
+  EXPECT_TRUE(terminal.shows("sdpa(flash) from the next step on\r\n")) << terminal.text();
+  terminal.press("\x03");
+  const auto end = terminal.wait();
+  EXPECT_TRUE(ended_with(end, kInterrupted)) << terminal.text();
+  EXPECT_TRUE(terminal.as_at_first(end.terminal));
+}
+
+// No handler of ours runs at SIGSTOP, and the shell sets the terminal for itself.
+TEST_F(SwitchKeysTest, AfterAnyStopTheKeysWorkAgain) {
+  Terminal terminal(run("1000"));
+  ASSERT_TRUE(terminal.shows("denoise 2/1000")) << terminal.text();
+  terminal.send(SIGSTOP);
+  ASSERT_TRUE(WIFSTOPPED(terminal.stopped().status));
+  ASSERT_FALSE(terminal.raw()) << "the shell's own";
+  terminal.foreground();
+  EXPECT_TRUE(terminal.becomes_raw());
+  terminal.press("5");
+  EXPECT_TRUE(terminal.shows("sdpa(flash) from the next step on\r\n")) << terminal.text();
+  terminal.press("\x03");
+  const auto end = terminal.wait();
+  EXPECT_TRUE(ended_with(end, kInterrupted)) << terminal.text();
+  EXPECT_TRUE(terminal.as_at_first(end.terminal));
+}
+
+TEST_F(SwitchKeysTest, InTheBackgroundItGoesOnAndLeavesTheTerminalAlone) {
+  Terminal terminal(run("200"));
+  ASSERT_TRUE(terminal.shows("denoise 2/200")) << terminal.text();
+  terminal.press("\x1a");
+  ASSERT_TRUE(WIFSTOPPED(terminal.stopped().status));
+  terminal.background();
+  for (int i = 0; i < 20; ++i) {
+    ::usleep(10'000);
+    ASSERT_TRUE(terminal.as_at_first(terminal.now()));
+  }
+  EXPECT_TRUE(terminal.shows("9 frames of 80x64")) << terminal.text();
+  terminal.foreground();
+  const auto end = terminal.wait();
+  EXPECT_TRUE(ended_with(end, kDone)) << terminal.text();
+  EXPECT_TRUE(terminal.as_at_first(end.terminal));
+}
+
 TEST_F(SwitchKeysTest, AFailureGivesTheTerminalBack) {
   auto arguments = run("60");
   const auto model = folder_ / "model";

@@ -5,34 +5,38 @@
 #include <poll.h>
 #include <pty.h>
 #include <termios.h>
-#include <utmp.h>
 
-#include <chrono>
 #include <csignal>
 
-#include "tests/app/program.h"
+#include "tests/app/switching/played_shell.h"
 
 namespace sagelab::testing {
 
-// Between the terminal and the binary stands a process that plays the shell: it owns the terminal, waits, and
-// looks at the terminal once the binary is gone, since a terminal is reset when its owner ends.
 class Terminal {
  public:
   explicit Terminal(std::vector<std::string> arguments) {
     int keyboard = -1;
-    if (::openpty(&screen_, &keyboard, nullptr, nullptr, nullptr) != 0 || ::pipe(news_) != 0)
+    if (::openpty(&screen_, &keyboard, nullptr, nullptr, nullptr) != 0 || ::pipe(news_) != 0 ||
+        ::pipe(orders_) != 0)
       throw std::runtime_error("no pseudo terminal");
     tcgetattr(keyboard, &first_);
     shell_ = ::fork();
-    if (shell_ == 0) play_shell(keyboard, std::move(arguments));
+    if (shell_ == 0) {
+      ::close(screen_);
+      ::close(news_[0]);
+      ::close(orders_[1]);
+      PlayedShell{keyboard, news_[1], orders_[0], first_}.play(std::move(arguments));
+    }
     ::close(keyboard);
     ::close(news_[1]);
+    ::close(orders_[0]);
     if (::read(news_[0], &program_, sizeof program_) != sizeof program_)
       throw std::runtime_error("the binary did not start");
   }
   ~Terminal() {
     ::close(screen_);
     ::close(news_[0]);
+    ::close(orders_[1]);
   }
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
@@ -41,10 +45,16 @@ class Terminal {
     ASSERT_EQ(::write(screen_, keys.data(), keys.size()), ssize_t(keys.size()));
   }
   void send(int signal) const { ::kill(program_, signal); }
-  bool raw() const {
+  bool raw() const { return !(now().c_lflag & ICANON); }
+  termios now() const {
     termios now{};
     tcgetattr(screen_, &now);
-    return !(now.c_lflag & ICANON);
+    return now;
+  }
+  // Within a second.
+  bool becomes_raw() const {
+    for (int i = 0; i < 100 && !raw(); ++i) ::usleep(10'000);
+    return raw();
   }
   // Whether the text came; reads on until it does or the program has ended.
   bool shows(const std::string& text) {
@@ -53,18 +63,19 @@ class Terminal {
     seen_ = text_.find(text, seen_) + text.size();
     return true;
   }
-  struct End {
-    int status = 0;  // of waitpid
-    termios terminal{};
-  };
+  using End = PlayedShell::End;
   End wait() {
     while (read_more()) {
     }
-    End end;
-    if (::read(news_[0], &end, sizeof end) != sizeof end) throw std::runtime_error("no word of the end");
+    const End end = news();
     ::waitpid(shell_, nullptr, 0);
     return end;
   }
+  // Once it has stopped; the terminal is then as the binary left it.
+  End stopped() const { return news(); }
+  // As a shell's fg does, with the terminal as the shell had it, and as bg does. Ends with foreground().
+  void foreground() const { order('f'); }
+  void background() const { order('b'); }
   bool as_at_first(const termios& now) const {
     return now.c_lflag == first_.c_lflag && now.c_iflag == first_.c_iflag && now.c_oflag == first_.c_oflag &&
            now.c_cc[VMIN] == first_.c_cc[VMIN] && now.c_cc[VTIME] == first_.c_cc[VTIME];
@@ -72,28 +83,13 @@ class Terminal {
   const std::string& text() const { return text_; }  // all that was shown
 
  private:
-  [[noreturn]] void play_shell(int keyboard, std::vector<std::string> arguments) {
-    ::close(screen_);
-    ::close(news_[0]);
-    ::login_tty(keyboard);
-    std::signal(SIGINT, SIG_IGN);
-    const pid_t program = ::fork();
-    if (program == 0) {
-      ::close(news_[1]);
-      std::signal(SIGINT, SIG_DFL);
-      arguments.insert(arguments.begin(), SAGELAB_BINARY);
-      std::vector<char*> argv;
-      for (auto& argument : arguments) argv.push_back(argument.data());
-      argv.push_back(nullptr);
-      ::execv(SAGELAB_BINARY, argv.data());
-      ::_exit(127);
-    }
+  void order(char what) const {
+    if (::write(orders_[1], &what, 1) != 1) throw std::runtime_error("the shell is gone");
+  }
+  End news() const {
     End end;
-    bool told = ::write(news_[1], &program, sizeof program) == sizeof program;
-    ::waitpid(program, &end.status, 0);
-    tcgetattr(STDIN_FILENO, &end.terminal);
-    told = told && ::write(news_[1], &end, sizeof end) == sizeof end;
-    ::_exit(told ? 0 : 1);
+    if (::read(news_[0], &end, sizeof end) != sizeof end) throw std::runtime_error("no word of the binary");
+    return end;
   }
   bool read_more() {
     constexpr int kPatience = 60'000;  // ms
@@ -106,7 +102,7 @@ class Terminal {
     return true;
   }
 
-  int screen_ = -1, news_[2] = {-1, -1};
+  int screen_ = -1, news_[2] = {-1, -1}, orders_[2] = {-1, -1};
   pid_t shell_ = 0, program_ = 0;
   termios first_{};
   std::string text_;
