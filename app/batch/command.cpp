@@ -45,7 +45,10 @@ class Batch {
   Settings settings() const;
   void make_folders(const std::vector<Sample>& samples) const;
   int dry(const std::vector<Sample>& samples) const;
-  int make(const Settings& settings, const std::vector<Sample>& samples) const;
+  // all: of every shard.
+  int make(const Settings& settings, const std::vector<Sample>& samples,
+           const std::vector<Sample>& all) const;
+  Tally run_all(const Settings& settings, const std::vector<Sample>& samples, Manifest& manifest) const;
   int finish(const Tally& tally, const Records& merged) const;
 
   std::string prompts_, output_, seeds_ = "1", shard_ = "1/1", name_by_ = "index";
@@ -146,26 +149,37 @@ void write_index(const fs::path& folder, int shards) {
   media::write_whole(folder / "index.html", index_html(merged_records(folder, shards)));
 }
 
-// Made where there is none: from then on the folder is divided as the settings say.
-std::unique_ptr<Manifest> claim(const Settings& settings, const std::vector<Sample>& samples) {
+// Made where there is none: from then on the folder is divided as the settings say. all: of every shard.
+std::unique_ptr<Manifest> claim(const Settings& settings, const std::vector<Sample>& samples,
+                                const std::vector<Sample>& all) {
   const FileLock lock(settings.folder / kFolderLock, FileLock::Mode::Wait);
   check_sharding(settings.folder, settings.shard);
+  if (settings.shard.count > 1)
+    check_shards_agree(all, merged_records(settings.folder, settings.shard.count));
   const auto file = settings.folder / manifest_name(settings.shard);
   if (!fs::exists(file)) require_free(samples);
   return std::make_unique<Manifest>(file);
 }
 
-int Batch::make(const Settings& settings, const std::vector<Sample>& samples) const {
+int Batch::make(const Settings& settings, const std::vector<Sample>& samples,
+                const std::vector<Sample>& all) const {
   const auto& folder = settings.folder;
   std::error_code error;
   if (!fs::create_directories(folder, error) && error) cannot_write(folder, error.value());
   const FileLock lock(lock_file(folder, settings.shard), FileLock::Mode::Refuse);
-  const auto claimed = claim(settings, samples);
+  const auto claimed = claim(settings, samples, all);
   auto& manifest = *claimed;
   check_unchanged(samples, manifest.records());
   make_folders(samples);
   remove_drafts(samples);
 
+  const auto tally = run_all(settings, samples, manifest);
+  write_index(folder, settings.shard.count);
+  return finish(tally, merged_records(folder, settings.shard.count));
+}
+
+Tally Batch::run_all(const Settings& settings, const std::vector<Sample>& samples, Manifest& manifest) const {
+  const auto& folder = settings.folder;
   double work = 0;
   for (const auto& sample : samples) {
     const auto known = manifest.records().find(sample.key());
@@ -182,10 +196,17 @@ int Batch::make(const Settings& settings, const std::vector<Sample>& samples) co
     write_index(folder, settings.shard.count);
     last = std::chrono::steady_clock::now();
   };
-  const auto tally = Runner(session, manifest, progress, folder).run(samples, {interrupted, recorded});
-  progress.clear();
-  write_index(folder, settings.shard.count);
-  return finish(tally, merged_records(folder, settings.shard.count));
+  try {
+    return Runner(session, manifest, progress, folder).run(samples, {interrupted, recorded});
+  } catch (const Error& e) {
+    progress.clear();
+    try {
+      write_index(folder, settings.shard.count);  // what is there is shown, where the disk still takes it
+    } catch (const Error&) {
+    }
+    throw Error(fmt::format("{}: the batch stops, and what is recorded is kept", e.what()),
+                e.hint() + "; the same command then goes on");
+  }
 }
 
 int Batch::finish(const Tally& tally, const Records& merged) const {
@@ -211,10 +232,11 @@ int Batch::run() {
   const auto file = read_prompts(prompts_);
   for (const auto& notice : file.notices)
     std::fprintf(stderr, "sagelab: %s: %s\n", prompts_.c_str(), notice.c_str());
-  const auto samples = plan_samples(file.prompts, settings, family);
+  const auto all = plan_samples(file.prompts, settings, family);
+  const auto samples = of_shard(all, settings.shard);
   if (samples.empty())
     throw UsageError(fmt::format("no prompt is left for --shard {}", shard_), "there are fewer than shards");
-  return dry_run_ ? dry(samples) : make(settings, samples);
+  return dry_run_ ? dry(samples) : make(settings, samples, all);
 }
 
 }  // namespace

@@ -151,7 +151,7 @@ std::string summary_table(const json& summary) {
     const std::string emulated = c.at("emulated") == true ? fmt::format(" ({})", kEmulated) : "";
     out += fmt::format("<tr><td>{}{}</td><td>{}</td><td>{}</td><td>{}</td>",
                        escaped(c.at("attention").get<std::string>()), emulated, c.at("outputs").get<int>(),
-                       number(c.at("median_step"), "{:.3g}"), number(c.at("seconds"), "{:.1f}"));
+                       figure(c.at("median_step"), 3), number(c.at("seconds"), "{:.1f}"));
     if (c.contains("psnr"))
       out += fmt::format("<td>{}</td><td>{}</td>{}<td>{}</td>{}<td>{}</td>",
                          number(c.at("time_ratio"), "{:.2f}"), number(c.at("psnr").at("mean"), "{:.2f} dB"),
@@ -219,7 +219,7 @@ std::string caption(const json& output) {
                        escaped(output.at("error").get<std::string>()));
   if (!output.contains("seconds")) return fmt::format("<b>{}</b>", name);
   const auto& seconds = output.at("seconds");
-  auto text = fmt::format("<b>{}</b> {} s a step, {} s{}", name, number(seconds.at("median_step"), "{:.3g}"),
+  auto text = fmt::format("<b>{}</b> {} s a step, {} s{}", name, figure(seconds.at("median_step"), 3),
                           number(run_seconds(output), "{:.1f}"),
                           output.at("emulated") == true ? fmt::format(" ({})", kEmulated) : "");
   if (output.contains("quality")) text += "<br>" + quality_text({{"quality", output.at("quality")}});
@@ -278,7 +278,7 @@ std::string summary_text(const json& summary) {
   std::string out;
   for (const auto& c : summary.at("attention")) {
     out += fmt::format("{}: {} outputs, {} s a step{}", c.at("attention").get<std::string>(),
-                       c.at("outputs").get<int>(), number(c.at("median_step"), "{:.3g}"),
+                       c.at("outputs").get<int>(), figure(c.at("median_step"), 3),
                        c.at("emulated") == true ? fmt::format(" ({})", kEmulated) : "");
     if (c.contains("psnr"))
       out += fmt::format("; PSNR {} (worst frame {}), SSIM {} (worst {}), {} equal",

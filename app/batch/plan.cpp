@@ -10,6 +10,7 @@
 #include "app/batch/prompts/conditions.h"
 #include "app/batch/store/difference.h"
 #include "app/failure.h"
+#include "app/media/output.h"
 #include "app/options.h"
 #include "pipelines/core/config.h"
 
@@ -42,19 +43,16 @@ std::vector<std::string> split(const std::string& text) {
   return parts;
 }
 
-std::string ending_of(int frames) {
-  if (frames == 1) return ".png";
-#ifdef SAGELAB_FFMPEG
-  return ".mp4";
-#else
-  return "/";
-#endif
+std::string ending_of(const Request& resolved) {
+  if (resolved.num_frames == 1) return ".png";
+  return media::can_write_mp4(resolved.width.value(), resolved.height.value()) ? ".mp4" : "/";
 }
 
 // A line's own keys over the flags; what a whole batch shares cannot be another for one line.
 Request merged(const json& own, const Settings& settings, const Request& resolved) {
+  const json nothing = to_json(Request());
   for (const char* key : {"output", "latents", "preview"})
-    if (own.contains(key))
+    if (own.contains(key) && own.at(key) != nothing.at(key))
       throw Error(fmt::format("the request has the key {}, and a batch names its files itself", key),
                   "remove it from the line");
   const json base = to_json(settings.base), known = to_json(resolved);
@@ -63,9 +61,11 @@ Request merged(const json& own, const Settings& settings, const Request& resolve
       throw Error(fmt::format("the request's {} is {}, and this batch's is {}", key, shown(*at),
                               shown(known.at(key))),
                   "give it a batch of its own");
-  if (own.contains("attention") && !settings.specs.empty())
-    throw Error("the request has an attention of its own, and --attention names those of the batch",
-                "leave one of the two out");
+  for (const char* key : {"attention", "attention_at"})
+    if (own.contains(key) && !own.at(key).empty() && own.at(key) != "" && !settings.specs.empty())
+      throw Error(
+          fmt::format("the request has an {} of its own, and --attention names those of the batch", key),
+          "leave one of the two out");
   json all = base;
   for (const auto& [key, value] : own.items()) {
     if (key == "options" && value.is_object())
@@ -158,11 +158,16 @@ class Planner {
     const auto specs = specs_of(request);
     const auto folders = folders_of(specs);
     request.seed = sample.seed;
+    if (request.vae_tiling == "auto") sample.chosen.emplace_back("vae_tiling");
+    if (request.offload == "auto") sample.chosen.emplace_back("offload");
     for (size_t i = 0; i < specs.size(); ++i) {
       request.attention = specs[i];
       Output output{family_.resolve(request), {}};
+      // What is chosen by the memory that there is, is chosen once: the specs differ in attention alone.
+      request.vae_tiling = output.request.vae_tiling;
+      request.offload = output.request.offload;
       const auto name = name_of(stem, settings_.name_by, sample.take, settings_.seeds.several());
-      output.file = folders[i] + name + ending_of(output.request.num_frames.value());
+      output.file = folders[i] + name + ending_of(output.request);
       output.request.output = (settings_.folder / output.file).string();
       sample.outputs.push_back(std::move(output));
     }
@@ -173,15 +178,41 @@ class Planner {
   Request resolved_;  // the base
 };
 
+using Keys = std::vector<std::string>;
+
 // What of two records must agree for the files of one to be those of the other: which of a machine's GPUs it
-// is makes no difference.
-json essence(const json& record) {
+// is makes no difference, nor do the request's keys that are left out.
+json essence(const json& record, const Keys& left_out) {
   json essence{{"seed", record.at("seed")}, {"request", record.at("request")}, {"outputs", json::array()}};
   auto& device = essence["request"]["device"];
   device = device.get<std::string>().substr(0, device.get<std::string>().find(':'));
+  for (const auto& key : left_out) essence["request"].erase(key);
   for (const auto& output : record.at("outputs"))
     essence["outputs"].push_back({{"attention", output.at("attention")}, {"file", output.at("file")}});
   return essence;
+}
+
+// Empty where the sample is as it was, or where nothing was made of it.
+std::string change_of(const Sample& sample, const json& before, const Keys& left_out) {
+  if (before.at("request").is_null()) return "";
+  const auto now = sample.record();
+  if (!now.at("request").is_null()) return difference(essence(before, left_out), essence(now, left_out));
+  return before.at("status") == "done" ? "it was made of another line, and of this one: " + sample.error : "";
+}
+
+void refuse_changes(const std::vector<Sample>& samples, const Records& records, const Keys& left_out) {
+  for (const auto& sample : samples) {
+    const auto at = records.find(sample.key());
+    if (at == records.end()) continue;
+    // The memory of the moment chose these.
+    auto keys = left_out;
+    keys.insert(keys.end(), sample.chosen.begin(), sample.chosen.end());
+    const auto text = change_of(sample, at->second, keys);
+    if (text.empty()) continue;
+    throw UsageError(fmt::format("this folder holds a batch of other requests; line {}, {}: {}",
+                                 sample.prompt.line, shown(json(sample.prompt.text)), text),
+                     "give the same command to go on with it, or choose another --output");
+  }
 }
 
 }  // namespace
@@ -254,23 +285,24 @@ std::vector<Sample> plan_samples(const std::vector<Prompt>& prompts, const Setti
   const auto stems = stems_of(prompts, settings.name_by);
   const auto count = std::min(prompts.size(), size_t(settings.limit.value_or(int(prompts.size()))));
   std::vector<Sample> all;
-  for (size_t i = size_t(settings.shard.index - 1); i < count; i += size_t(settings.shard.count))
+  for (size_t i = 0; i < count; ++i)
     for (auto& sample : planner.samples(prompts[i], stems[i])) all.push_back(std::move(sample));
   return all;
 }
 
+std::vector<Sample> of_shard(const std::vector<Sample>& samples, const Shard& shard) {
+  std::vector<Sample> ours;
+  std::copy_if(samples.begin(), samples.end(), std::back_inserter(ours),
+               [&](const Sample& s) { return s.prompt.index % shard.count == shard.index - 1; });
+  return ours;
+}
+
 void check_unchanged(const std::vector<Sample>& samples, const Records& records) {
-  for (const auto& sample : samples) {
-    const auto at = records.find(sample.key());
-    const auto now = sample.record();
-    // A prompt that never came to a request has nothing made from it.
-    if (at == records.end() || at->second.at("request").is_null() || now.at("request").is_null()) continue;
-    const auto text = difference(essence(at->second), essence(now));
-    if (text.empty()) continue;
-    throw UsageError(fmt::format("this folder holds a batch of other requests; line {}, {}: {}",
-                                 sample.prompt.line, shown(json(sample.prompt.text)), text),
-                     "give the same command to go on with it, or choose another --output");
-  }
+  refuse_changes(samples, records, {});
+}
+
+void check_shards_agree(const std::vector<Sample>& samples, const Records& records) {
+  refuse_changes(samples, records, {"model", "device"});
 }
 
 }  // namespace sagelab::batch

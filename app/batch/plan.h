@@ -47,6 +47,7 @@ struct Sample {
   uint64_t seed = 0;
   std::vector<Output> outputs;       // one for each spec; none where there is an error
   std::vector<std::string> notices;  // sizes that were moved
+  std::vector<std::string> chosen;   // keys of the request that the memory of the moment has settled
   std::string error, hint;
 
   SampleKey key() const { return {prompt.index, take}; }
@@ -60,11 +61,14 @@ std::vector<std::string> split_specs(const std::vector<std::string>& arguments);
 Seeds parse_seeds(const std::string& text);                                       // "4" or "3,7,11"
 Shard parse_shard(const std::string& text);                                       // "2/4"
 
-// The samples of the shard, in the order of the file. What does not fit a prompt alone is its samples' error.
-// Throws sagelab::Error for what fits none: a backend that cannot serve, a size the model cannot make.
+// The samples of every shard, in the order of the file. What does not fit a prompt alone is its samples'
+// error. Throws sagelab::Error for what fits none: a backend that cannot serve, a size the model cannot make.
 std::vector<Sample> plan_samples(const std::vector<Prompt>& prompts, const Settings& settings,
                                  const Family& family);
+std::vector<Sample> of_shard(const std::vector<Sample>& samples, const Shard& shard);
 // Throws UsageError with the differences where a record of the same sample was made from another request.
 void check_unchanged(const std::vector<Sample>& samples, const Records& records);
+// The same for those of other shards, whose machines may have the model elsewhere and other devices.
+void check_shards_agree(const std::vector<Sample>& samples, const Records& records);
 
 }  // namespace sagelab::batch

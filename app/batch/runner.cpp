@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <set>
+#include <utility>
 
 #include "app/compare/metrics.h"
 #include "app/failure.h"
+#include "app/media/file.h"
 #include "app/media/output.h"
 #include "app/report/median.h"
 #include "app/report/report.h"
@@ -71,6 +74,17 @@ json size_of(const fs::path& file) {
   return error ? json() : json(bytes);
 }
 
+// Throws where the place of a sample has no room for its pictures as they are and what stands beside them:
+// then those that follow would fail as it did, one after the other.
+void require_room(const Sample& sample) {
+  constexpr int64_t kBeside = 1 << 16;  // bytes: latents of small pictures, the record, the index
+  for (const auto& [request, file] : sample.outputs) {
+    const int64_t pixels =
+        int64_t(request.width.value()) * request.height.value() * request.num_frames.value();
+    media::probe_file(media::Output(request.output).latents_beside(), 3 * pixels + kBeside);
+  }
+}
+
 // Of a run whose output is there, or that will be made again; file: null or empty where there are none.
 void remove_latents(const json& file) {
   std::error_code ignored;
@@ -81,6 +95,15 @@ void note_failure(json& record, const Failed& failed) {
   record["error"] = failed.message;
   record["hint"] = failed.hint;
   if (!failed.latents.empty()) record["latents"] = failed.latents;
+}
+
+// A failed output's, in one line.
+std::string told(const json& record) {
+  auto text = record.at("error").get<std::string>();
+  if (record.at("hint") != "") text += "; " + record.at("hint").get<std::string>();
+  if (record.contains("latents"))
+    text += "; the finished latents are in " + record.at("latents").get<std::string>();
+  return text;
 }
 
 }  // namespace
@@ -135,6 +158,7 @@ Tally Runner::run(const std::vector<Sample>& samples, const Hooks& hooks) {
       announce(samples, i);
       const bool done = make(sample, fmt::format("{}/{}", i + 1, samples.size()));
       (done ? tally.made : tally.failed) += 1;
+      if (!done) require_room(sample);
       hooks_.recorded();
     } catch (const Cancelled&) {
       tally.cancelled = true;
@@ -172,8 +196,7 @@ bool Runner::make(const Sample& sample, const std::string& count) {
     progress_.end();
     if (!picture) {
       done = false;
-      progress_.note(fmt::format("line {}: {}: {}; {}", sample.prompt.line, output.file,
-                                 entry.at("error").get<std::string>(), entry.at("hint").get<std::string>()));
+      progress_.note(fmt::format("line {}: {}: {}", sample.prompt.line, output.file, told(entry)));
     }
     if (i == 0) first = std::move(picture);
   }
@@ -183,6 +206,7 @@ bool Runner::make(const Sample& sample, const std::string& count) {
 }
 
 std::shared_ptr<const Picture> Runner::make(const Output& output, const Picture* reference, json& record) {
+  json finished_latents;  // where they are, from sampling's end until the output is written
   try {
     const media::Output target(output.request.output);
     target.probe();
@@ -199,8 +223,9 @@ std::shared_ptr<const Picture> Runner::make(const Output& output, const Picture*
     auto& frames = std::get<Finished>(end).frames;
     auto run = run_json(frames.report);
     const auto start = Clock::now();
+    finished_latents = frames.report.at("latents");
     const bool written = target.write(frames, metadata_of(frames), hooks_.stop);
-    remove_latents(frames.report.at("latents"));
+    remove_latents(std::exchange(finished_latents, nullptr));
     if (!written) throw Cancelled();
     run["seconds"]["write"] = std::chrono::duration<double>(Clock::now() - start).count();
     run["bytes"] = size_of(target.path());
@@ -209,8 +234,10 @@ std::shared_ptr<const Picture> Runner::make(const Output& output, const Picture*
     return frames.picture;
   } catch (const Cancelled&) {
     throw;
-  } catch (const Error& e) {
-    note_failure(record, failure(e.what(), e.hint()));
+  } catch (...) {
+    auto failed = describe(std::current_exception());
+    if (finished_latents.is_string()) failed.latents = finished_latents.get<std::string>();
+    note_failure(record, failed);
     return nullptr;
   }
 }

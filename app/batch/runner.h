@@ -31,7 +31,8 @@ class Runner {
     std::function<void()> recorded = [] {};             // after each record
   };
   Runner(Session& session, Manifest& manifest, BatchProgress& progress, std::filesystem::path folder);
-  // Throws sagelab::Error where the manifest cannot be written; a sample that fails is recorded.
+  // A sample that fails is recorded. Throws sagelab::Error where that cannot be written, or where the disk
+  // has no room for the next.
   Tally run(const std::vector<Sample>& samples, const Hooks& hooks);
 
  private:

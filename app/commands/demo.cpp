@@ -41,12 +41,13 @@ struct Demo {
     app.add_option("--num-frames", request.num_frames, "frames")->check(CLI::Range(1, 257));
     app.add_option("--device", request.device, "auto, cpu, cuda or cuda:N")
         ->check(CLI::Validator(check_device, "auto|cpu|cuda|cuda:N"));
-    app.add_option("--output", request.output, "a folder/ for videos, pictures and reports");
+    app.add_option("--output", request.output, "a folder for videos, pictures and reports");
     app.add_flag("--json", json, "report.json on stdout");
   }
   int run() {
     check_flag_text(request.prompt, "prompt");
     check_flag_text(request.output, "name of the output");
+    request.output = folder_name(request.output);
     request.model = bundled_model();
     return compare({.request = request, .specs = {"sdpa", "sage2"}, .json = json});
   }

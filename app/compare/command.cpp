@@ -27,7 +27,9 @@ constexpr std::array<std::pair<const char*, const char*>, 6> kSettled{
 struct Compare {
   explicit Compare(CLI::App& app) : command(app), flags(app) {
     for (const auto& [flag, hint] : kSettled) app.get_option(flag)->group("");
-    app.get_option("--output")->description("a folder/ for videos, pictures and reports");
+    app.get_option("--output")
+        ->description("a folder for videos, pictures and reports")
+        ->transform(folder_name);
     const char* const kHelp[] = {"the backend that the others are compared with; it runs twice",
                                  "the backend to compare",
                                  "a third",

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -19,9 +21,6 @@
 #include "app/options.h"
 #include "app/report/report.h"
 #include "attention/registry.h"
-#ifdef SAGELAB_FFMPEG
-#include "app/media/mp4.h"
-#endif
 
 namespace sagelab {
 namespace {
@@ -31,14 +30,6 @@ using nlohmann::json;
 
 constexpr const char *kSideBySide = "side_by_side", *kSheet = "contact_sheet.png";
 constexpr size_t kMostSpecs = 6;
-
-bool can_write_mp4(const Picture& picture) {
-#ifdef SAGELAB_FFMPEG
-  return !media::h264_encoder().empty() && picture.width % 2 == 0 && picture.height % 2 == 0;
-#else
-  return static_cast<void>(picture), false;
-#endif
-}
 
 std::string read_bytes(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -125,19 +116,43 @@ Panels panels_of(const Comparison& comparison, const json& report) {
   return panels;
 }
 
+// A message with the name of the folder that was asked for in place of its draft's.
+std::string as_asked(std::string text, const fs::path& draft, const fs::path& target) {
+  const auto asked = target.has_filename() ? target : target.parent_path();
+  for (size_t at = text.find(draft.string()); at != std::string::npos; at = text.find(draft.string()))
+    text.replace(at, draft.string().size(), asked.string());
+  return text;
+}
+
+// Before the runs, which may take hours: could the folder be made, and hold what comes of them? Encoded, all
+// that is written takes less than half of the bare videos, mostly by far.
+void require_room(const fs::path& target, const CompareOrder& order) {
+  const media::AtomicFolder folder(target, check_folder);
+  const auto& r = order.request;
+  const int64_t video = int64_t(3) * r.width.value() * r.height.value() * r.num_frames.value();
+  try {
+    media::probe_file(folder.temporary() / "a", video * int64_t(order.specs.size()) / 2);
+  } catch (const Error& e) {
+    throw Error(as_asked(e.what(), folder.temporary(), target),
+                as_asked(e.hint(), folder.temporary(), target));
+  }
+}
+
 class Folder {
  public:
   explicit Folder(const fs::path& target) : target_(target), folder_(target, check_folder) {}
 
   // Throws Cancelled after Ctrl-C.
   void add(const std::string& stem, const Frames& frames, const media::Metadata& metadata) {
-    const bool image = frames.picture->frames == 1, video = can_write_mp4(*frames.picture);
+    const auto& picture = *frames.picture;
+    const bool image = picture.frames == 1, video = media::can_write_mp4(picture.width, picture.height);
     const auto name = stem + (image ? ".png" : video ? ".mp4" : "/");
     try {
       if (!media::Output((folder_.temporary() / name).string()).write(frames, metadata, interrupted))
         throw Cancelled();
     } catch (const Error& e) {
-      throw Error(as_asked(e.what()), as_asked(e.hint()));
+      throw Error(as_asked(e.what(), folder_.temporary(), target_),
+                  as_asked(e.hint(), folder_.temporary(), target_));
     }
     files_.push_back(name);
     if (image || video)
@@ -159,15 +174,6 @@ class Folder {
   }
 
  private:
-  // A message with the name of the folder that was asked for in place of its draft's.
-  std::string as_asked(std::string text) const {
-    const auto draft = folder_.temporary().string();
-    const auto asked = target_.has_filename() ? target_ : target_.parent_path();
-    for (size_t at = text.find(draft); at != std::string::npos; at = text.find(draft))
-      text.replace(at, draft.size(), asked.string());
-    return text;
-  }
-
   fs::path target_;
   media::AtomicFolder folder_;
   std::vector<std::string> files_;
@@ -191,6 +197,13 @@ void write_folder(const fs::path& target, const Comparison& comparison, json& re
 
 }  // namespace
 
+std::string folder_name(const std::string& name) {
+  auto ending = fs::path(name).extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return tolower(c); });
+  const bool taken = name.empty() || name.ends_with('/') || ending == ".mp4" || ending == ".png";
+  return taken ? name : name + "/";
+}
+
 int compare(const CompareJob& job) {
   check_specs_parse(job.specs);
   Request request = job.request;
@@ -200,7 +213,7 @@ int compare(const CompareJob& job) {
   const CompareOrder order{request, job.specs, job.locked, job.attention_errors};
   Session session;
   check_specs(session, order);
-  media::AtomicFolder(target, check_folder);  // before the runs: could it be written?
+  require_room(target, order);
 
   catch_interrupt();
   const auto comparison = run_passes(session, order);

@@ -18,6 +18,9 @@ struct CompareJob {
   bool json = false;  // report.json on stdout in place of the summary
 };
 
+// A comparison is always a folder: "out" is out/. A name that an MP4 or a PNG would have stays as it is.
+std::string folder_name(const std::string& name);
+
 // Returns the exit code. Throws sagelab::Error, UsageError, Cancelled; the folder appears whole or not at
 // all, and takes the place of an earlier comparison only.
 int compare(const CompareJob& job);

@@ -208,7 +208,11 @@ std::string decibels(const json& value) {
 }
 
 std::string figure(const json& value, int digits) {
-  return value.is_null() ? "-" : fmt::format("{:.{}g}", value.get<double>(), digits);
+  if (value.is_null()) return "-";
+  const double number = value.get<double>();
+  // "1234", not "1.23e+03"
+  return std::abs(number) >= std::pow(10, digits) ? fmt::format("{:.0f}", number)
+                                                  : fmt::format("{:.{}g}", number, digits);
 }
 
 std::string time_text(const json& run) {

@@ -27,7 +27,7 @@ nlohmann::json compare_report(const Comparison& comparison);
 
 // "31.24 dB", or "equal" for null.
 std::string decibels(const nlohmann::json& value);
-// "0.9712", or "-" for null.
+// "0.9712", "12345", or "-" for null.
 std::string figure(const nlohmann::json& value, int digits = 4);
 // "sdpa 0.25 s a step, 12.3 s in all", with kEmulated where it is.
 std::string time_text(const nlohmann::json& run);

@@ -36,6 +36,14 @@ void require_mp4() {
 
 }  // namespace
 
+bool can_write_mp4(int width, int height) {
+#ifdef SAGELAB_FFMPEG
+  return !h264_encoder().empty() && width % 2 == 0 && height % 2 == 0;
+#else
+  return static_cast<void>(width + height), false;
+#endif
+}
+
 Kind kind_of(const std::string& name) {
   const fs::path path(name);
   std::error_code ignored;

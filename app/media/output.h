@@ -15,6 +15,9 @@ enum class Kind { Mp4, Png, Folder };
 // Throws sagelab::Error for a name of no known kind.
 Kind kind_of(const std::string& name);
 
+// Whether this build and this machine can write MP4 of such frames; else videos are folders of frames.
+bool can_write_mp4(int width, int height);
+
 // What is stored beside the pixels.
 struct Metadata {
   std::string request;     // JSON

@@ -2,6 +2,8 @@
 #include "app/media/text.h"
 
 #include <algorithm>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #pragma GCC diagnostic push
@@ -21,13 +23,23 @@ struct Quad {
 };
 constexpr size_t kQuadsPerLetter = 16;
 
-// One "?" for each character that the font has not, however many bytes it takes.
-std::string printable(const std::string& text) {
+// Typographic punctuation of prompts, as a typewriter has it.
+constexpr std::pair<std::string_view, std::string_view> kPlain[] = {
+    {"\u2018", "'"}, {"\u2019", "'"}, {"\u201C", "\""},  {"\u201D", "\""},
+    {"\u2013", "-"}, {"\u2014", "-"}, {"\u2026", "..."}, {"\u00A0", " "}};
+
+// One "?" for each other character that the font has not, however many bytes it takes.
+std::string printable(std::string_view text) {
   std::string out;
-  for (const char c : text) {
-    const auto byte = uint8_t(c);
-    if ((byte & 0xC0) == 0x80) continue;
-    out += byte < 0x20 || byte > 0x7E ? '?' : c;
+  while (!text.empty()) {
+    const auto* plain = std::find_if(std::begin(kPlain), std::end(kPlain),
+                                     [&](const auto& entry) { return text.starts_with(entry.first); });
+    const auto byte = uint8_t(text.front());
+    if (plain != std::end(kPlain))
+      out += plain->second;
+    else if ((byte & 0xC0) != 0x80)
+      out += byte < 0x20 || byte > 0x7E ? '?' : char(byte);
+    text.remove_prefix(plain != std::end(kPlain) ? plain->first.size() : 1);
   }
   return out;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text burnt into pixels: ASCII in stb's bitmap font; any other character becomes "?".
+// Text burnt into pixels: ASCII in stb's bitmap font; typographic quotes and
+// dashes become plain ones, any other character "?".
 #pragma once
 
 #include <array>

@@ -134,6 +134,24 @@ TEST_F(BatchCommand, ABadLineFailsAloneAndTheExitCodeSaysSo) {
   EXPECT_EQ(dog.at("notices"), json::array({"45x32, 7 frames is moved to 48x32, 5 frames"}));
 }
 
+TEST_F(BatchCommand, AFullDiskIsToldOnce) {
+  const SmallDisk disk(folder_ / "disk", "size=16k");
+  if (!disk.mounted()) GTEST_SKIP() << "no right to mount a small disk";
+  const auto result = run_sagelab(batch({}, "disk/out"));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err,
+              HasSubstr("No space left on device: the batch stops, and what is recorded is kept"));
+  EXPECT_THAT(result.err, HasSubstr("; the same command then goes on"));
+  EXPECT_EQ(result.err.find("batch 2/3"), std::string::npos) << result.err;
+}
+
+TEST_F(BatchCommand, AShardOfAnotherRequestIsRefused) {
+  ASSERT_EQ(run_sagelab(batch({"--shard", "1/2"})).exit_code, 0);
+  const auto other = run_sagelab(batch({"--shard", "2/2", "--steps", "3"}));
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.err, HasSubstr("line 1, \"A fox.\": request.steps was 2 and is 3"));
+}
+
 // Where encoders are freed after use, the text encoder is loaded for all prompts at once.
 TEST_F(BatchCommand, WeightsAreLoadedOnce) {
   const auto loads = [](const std::string& text) {

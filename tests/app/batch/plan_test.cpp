@@ -104,14 +104,12 @@ TEST_F(BatchPlan, AnImageIsAPng) {
 
 TEST_F(BatchPlan, LimitAndShardsTakeWholePromptsAndKeepTheirNames) {
   settings_.limit = 5;
+  const auto samples = plan("a\nb\nc\nd\ne\nf\ng\n");
   Texts all;
-  for (const int i : {1, 2}) {
-    settings_.shard = {i, 2};
-    for (const auto& name : files_of(plan("a\nb\nc\nd\ne\nf\ng\n"))) all.push_back(name);
-  }
+  for (const int i : {1, 2})
+    for (const auto& name : files_of(of_shard(samples, {i, 2}))) all.push_back(name);
   EXPECT_EQ(all, (Texts{"sample_0000", "sample_0002", "sample_0004", "sample_0001", "sample_0003"}));
-  settings_.shard = {7, 8};
-  EXPECT_TRUE(plan("a\nb\n").empty());
+  EXPECT_TRUE(of_shard(plan("a\nb\n"), {7, 8}).empty());
 }
 
 TEST_F(BatchPlan, ConditionsAreMovedToWhatTheModelMakes) {
@@ -165,6 +163,23 @@ TEST_F(BatchPlan, JsonLinesWinOverFlags) {
               StartsWith("the request has an attention of its own"));
 }
 
+TEST_F(BatchPlan, KeysOfARequestThatSayNothingAreNoNames) {
+  const auto stored =
+      plan("p.jsonl", R"({"prompt": "A fox.", "output": "", "latents": "", "preview": 0})")[0];
+  EXPECT_EQ(stored.error, "");
+  EXPECT_THAT(plan("p.jsonl", R"({"prompt": "A fox.", "preview": 2})")[0].error,
+              StartsWith("the request has the key preview"));
+}
+
+// Its video would stand under the name of one backend, made by two.
+TEST_F(BatchPlan, ALineDoesNotSwitchAwayFromTheBackendsOfTheBatch) {
+  const char* const kLine = R"({"prompt": "A fox.", "attention_at": ["1=reference"]})";
+  EXPECT_EQ(plan("p.jsonl", kLine)[0].error, "");
+  settings_.specs = {"sdpa(math)", "reference"};
+  EXPECT_THAT(plan("p.jsonl", kLine)[0].error, StartsWith("the request has an attention_at of its own"));
+  EXPECT_EQ(plan("p.jsonl", R"({"prompt": "A fox.", "attention": "", "attention_at": []})")[0].error, "");
+}
+
 TEST_F(BatchPlan, WhatFitsNoPromptIsToldOnce) {
   settings_.base.width = 17;
   EXPECT_THROW(plan("A fox.\n"), Error);
@@ -195,6 +210,52 @@ TEST_F(BatchPlan, AChangedRequestIsRefusedWithTheDifference) {
   settings_.base.seed = 0;
   settings_.specs = {"sdpa(math)", "reference"};
   EXPECT_THAT(refusal("A fox.\n"), HasSubstr("outputs.1.attention was not there and is \"reference\""));
+}
+
+TEST_F(BatchPlan, ALineThatWentBadIsAChangeOfWhatWasMade) {
+  Records records;
+  const auto before = plan("A fox.\n")[0];
+  records[before.key()] = before.record();
+  const auto now = plan("A fox. {\"ref\": \"a.png\"}\n");
+  check_unchanged(now, records);  // nothing is made of it
+  records[before.key()]["status"] = "done";
+  EXPECT_THAT(wrong_use([&] { check_unchanged(now, records); }),
+              HasSubstr("it was made of another line, and of this one: condition ref is not supported"));
+}
+
+TEST_F(BatchPlan, WhatMemoryChoseIsOneForAllSpecsAndNoChange) {
+  int calls = 0;
+  family_.resolve = [&, inner = family_.resolve](const Request& request) {
+    auto r = inner(request);
+    if (r.vae_tiling == "auto") r.vae_tiling = ++calls % 2 ? "off" : "on";
+    if (r.offload == "auto") r.offload = "none";
+    return r;
+  };
+  settings_.specs = {"sdpa(math)", "reference"};
+  const auto before = plan("A fox.\n");
+  EXPECT_EQ(before[0].outputs[0].request.vae_tiling, before[0].outputs[1].request.vae_tiling);
+  Records records;
+  records[before[0].key()] = before[0].record();
+  records[before[0].key()]["request"]["vae_tiling"] =
+      before[0].outputs[0].request.vae_tiling == "off" ? "on" : "off";
+  EXPECT_EQ(wrong_use([&] { check_unchanged(before, records); }), "");
+  settings_.base.vae_tiling = before[0].outputs[0].request.vae_tiling;  // asked for: no matter of memory
+  EXPECT_THAT(wrong_use([&] { check_unchanged(plan("A fox.\n"), records); }),
+              HasSubstr("request.vae_tiling"));
+}
+
+TEST_F(BatchPlan, ShardsAreOfOneBatchWhereverTheyRun) {
+  const std::string prompts = "A fox.\nA cat.\n";
+  Records records;
+  for (const auto& sample : of_shard(plan(prompts), {1, 2})) {
+    records[sample.key()] = sample.record();
+    records[sample.key()]["request"]["device"] = "cuda:3";
+    records[sample.key()]["request"]["model"] = "/mnt/fake";
+  }
+  EXPECT_EQ(wrong_use([&] { check_shards_agree(plan(prompts), records); }), "");
+  settings_.base.steps = 9;
+  EXPECT_THAT(wrong_use([&] { check_shards_agree(plan(prompts), records); }),
+              HasSubstr("line 1, \"A fox.\": request.steps was 3 and is 9"));
 }
 
 }  // namespace

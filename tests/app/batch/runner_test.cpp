@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
 #include <new>
 
 #include "app/failure.h"
@@ -151,6 +152,40 @@ TEST_F(BatchRunner, FinishedLatentsStayWhereDecodingFails) {
   hooks_->decode = [] {};
   EXPECT_EQ(run(plan("A fox.\n")).made, 1);
   EXPECT_EQ(files(), (Names{"sample_0000.png"}));
+}
+
+TEST_F(BatchRunner, AFullDiskStopsTheBatchAndKeepsWhatIsThere) {
+  const SmallDisk disk(folder_ / "disk", "size=256k");
+  if (!disk.mounted()) GTEST_SKIP() << "no right to mount a small disk";
+  settings_.folder = folder_ / "disk";
+  const auto samples = plan("A fox.\nA cat.\nA dog.\n");
+  const auto filler = settings_.folder / "filler";
+  int steps = 0;
+  hooks_->step = [&](int) { ++steps; };
+  hooks_->decode = [&] {  // its latents are on disk by then
+    if (steps != 6) return;
+    std::ofstream file(filler, std::ios::binary);
+    for (int i = 0; i < 256 && file; ++i) file << std::string(4096, 'x') << std::flush;
+  };
+  try {
+    run(samples);
+    ADD_FAILURE() << "went on";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), ::testing::HasSubstr("No space left on device"));
+  }
+  EXPECT_EQ(steps, 6) << "the third is not begun";
+  const auto records = Manifest(settings_.folder / "manifest.jsonl").records();
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records.at({0, 0}).at("status"), "done");
+  const auto& cat = records.at({1, 0}).at("outputs").at(0);
+  EXPECT_THAT(cat.at("error").get<std::string>(), ::testing::HasSubstr("No space left on device"));
+  EXPECT_TRUE(fs::exists(cat.at("latents").get<std::string>())) << "a finished sampling is not lost";
+  EXPECT_THAT(read_file(folder_ / "err"), ::testing::HasSubstr("; the finished latents are in "));
+  fs::remove(filler);
+  const auto tally = run(samples);
+  EXPECT_EQ(tally.there, 1);
+  EXPECT_EQ(tally.made, 2);
+  EXPECT_EQ(files(), (Names{"sample_0000.png", "sample_0001.png", "sample_0002.png"}));
 }
 
 TEST_F(BatchRunner, StoppingCancelsTheSampleAtHandOnly) {

@@ -160,8 +160,9 @@ TEST_F(CompareCommand, ItsFiguresAreThoseOfGeneratesFrames) {
 }
 
 TEST_F(CompareCommand, AnImageAndThreeSpecs) {
-  const auto result = compare({"--a", "sdpa", "--b", "sdpa(math)", "--c", "sdpa", "--num-frames", "1",
-                               "--steps", "2", "--json", "--output", at("out/")});
+  const auto result =
+      compare({"--a", "sdpa", "--b", "sdpa(math)", "--c", "sdpa", "--num-frames", "1", "--steps", "2",
+               "--json", "--prompt", "A <b>fox</b> & a \"hen\"", "--output", at("out")});
   ASSERT_EQ(result.exit_code, kDone) << result.err;
   EXPECT_EQ(names("out"), (std::set<std::string>{"a.png", "b.png", "c.png", "side_by_side.png",
                                                  "contact_sheet.png", "report.json", "report.html"}));
@@ -170,7 +171,10 @@ TEST_F(CompareCommand, AnImageAndThreeSpecs) {
   EXPECT_EQ(runs.at(2).at("figures").at("quality").at("identical_frames"), 1) << "c is a";
   EXPECT_FALSE(runs.at(1).at("time_ratio").is_null()) << "neither is emulated";
   EXPECT_TRUE(runs.at(0).at("temporal").at("flicker_score").is_null()) << "one frame";
-  expect_self_contained(read_file(folder_ / "out/report.html"), 0, 5);
+  const auto html = read_file(folder_ / "out/report.html");
+  expect_self_contained(html, 0, 5);
+  EXPECT_THAT(html, HasSubstr("A &lt;b&gt;fox&lt;/b&gt; &amp; a &quot;hen&quot;"));
+  EXPECT_THAT(html, ::testing::Not(HasSubstr("<b>fox")));
 }
 
 // Each backend gives the same bits twice, whichever of the two is a.
@@ -220,6 +224,13 @@ TEST_F(CompareCommand, AnEarlierComparisonIsReplacedAndNothingElse) {
             "--output");
 }
 
+TEST(CompareFigures, AreShortWithoutPowersOfTen) {
+  EXPECT_EQ(figure(1234.5, 3), "1234");
+  EXPECT_EQ(figure(999.4, 3), "999");
+  EXPECT_EQ(figure(0.012345, 3), "0.0123");
+  EXPECT_EQ(figure(nullptr), "-");
+}
+
 TEST_F(CompareCommand, WrongUse) {
   const auto out = at("o/");
   fails({"--a", "sdpa", "--output", out}, kUsage, "--b is required; see sagelab compare --help");
@@ -260,6 +271,16 @@ TEST_F(CompareCommand, ADiskThatFillsIsSaidWithTheFoldersOwnName) {
   EXPECT_TRUE(fs::is_empty(folder_ / "disk"));
 }
 
+TEST_F(CompareCommand, ADiskWithoutRoomIsToldBeforeTheRuns) {
+  const SmallDisk disk(folder_ / "disk", "size=16k");
+  if (!disk.mounted()) GTEST_SKIP() << "no right to mount a small disk";
+  const auto result = compare({"--a", "sdpa", "--b", "sdpa", "--output", at("disk/o/")});
+  EXPECT_EQ(result.exit_code, kFailed);
+  EXPECT_THAT(result.err, StartsWith("sagelab: cannot write " + at("disk/o/")));
+  EXPECT_THAT(result.err, ::testing::Not(HasSubstr(".part")));
+  EXPECT_TRUE(fs::is_empty(folder_ / "disk"));
+}
+
 TEST_F(CompareCommand, CtrlCLeavesNothing) {
   auto arguments = generate({"--a", "sdpa", "--b", "sdpa", "--steps", "1000", "--output", at("o/")});
   arguments[0] = "compare";
@@ -296,7 +317,7 @@ TEST_F(DemoCommand, ComparesOnTheBundledModel) {
   fs::create_directories(folder_ / "tree/assets");
   fs::create_directory_symlink(kFixture / "model", folder_ / "tree/assets/demo");
   const auto result = Program({"demo", "--prompt", "a fox", "--steps", "2", "--width", "48", "--height", "32",
-                               "--num-frames", "5", "--device", "cpu", "--output", at("out/")},
+                               "--num-frames", "5", "--device", "cpu", "--output", at("out")},
                               {}, program_)
                           .wait();
   ASSERT_EQ(result.exit_code, kDone) << result.err;

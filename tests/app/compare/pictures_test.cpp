@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "app/media/output.h"
 #include "app/media/text.h"
 #include "app/report/heat_map.h"
 #include "app/report/plot_svg.h"
@@ -91,6 +92,17 @@ TEST(BurntText, IsInkOfItsColourWithinTheFrame) {
   EXPECT_EQ(ink({" ", 2, 2, 1, {9, 9, 9}}), 0);
   EXPECT_EQ(ink({"\xe6\x97\xa5", 2, 2, 1, {9, 9, 9}}), ink({"?", 2, 2, 1, {9, 9, 9}}))
       << "one for each character";
+}
+
+TEST(BurntText, HasPlainPunctuationForTypographic) {
+  EXPECT_EQ(media::fitted("\u201CBig Sur\u2019s\u201D \u2013 cliffs\u2026", 1, 400),
+            "\"Big Sur's\" - cliffs...");
+  EXPECT_EQ(media::fitted("caf\u00E9 \u65E5\u672C", 1, 400), "caf? ??");
+}
+
+TEST(Mp4, HasEvenSides) {
+  EXPECT_FALSE(media::can_write_mp4(15, 16));
+  EXPECT_FALSE(media::can_write_mp4(16, 15));
 }
 
 TEST(BurntText, IsCutToItsRoom) {
