@@ -73,8 +73,8 @@ std::string machine_table(const json& machine) {
                        human_bytes(d["total_bytes"].get<int64_t>()));
     out += fmt::format("  attention by default: {}\n", text(d["default_attention"]));
     for (const auto& b : d.at("backends")) {
-      const auto reason = text(b["unsupported"]);
-      out += fmt::format("  {:<18}{}\n", text(b["spec"]),
+      const auto spec = text(b["spec"]), reason = text(b["unsupported"]);
+      out += fmt::format("  {:<17}{}{}\n", spec, spec.size() > 17 ? fmt::format("\n{:20}", "") : " ",
                          reason.empty() ? text(b["help"]) : "cannot run: " + reason);
     }
   }

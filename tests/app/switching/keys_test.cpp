@@ -17,6 +17,9 @@ using ::testing::Not;
 
 class SwitchKeysTest : public EndToEnd {
  protected:
+  void SetUp() override {
+    if (!Terminal::is_there()) GTEST_SKIP() << "no pseudo terminal here; is /dev/pts mounted?";
+  }
   std::vector<std::string> run(const std::string& steps) const {
     return generate(
         {"--attention", "sdpa(math)", "--steps", steps, "--output", at("f/"), "--report", at("r.json")});
