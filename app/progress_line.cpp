@@ -2,11 +2,14 @@
 #include "app/progress_line.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "app/report/median.h"
 #include "pipelines/core/memory.h"
+#include "pipelines/core/utf8.h"
 
 namespace sagelab {
 
@@ -14,6 +17,15 @@ std::string clock_text(double seconds) {
   const auto s = int64_t(std::ceil(seconds));
   if (s >= 3600) return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
   return fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+std::string cut_to_terminal(const std::string& text, std::FILE* out) {
+  winsize size{};
+  if (::ioctl(fileno(out), TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return text;
+  size_t end = 0;
+  for (int columns = 1; columns < size.ws_col && end < text.size(); ++columns)
+    end += std::max<size_t>(utf8_length(std::string_view(text).substr(end)), 1);
+  return text.substr(0, end);
 }
 
 void ProgressLine::show(const Progress& progress) {
@@ -45,7 +57,7 @@ void ProgressLine::show(const Step& step) {
 }
 
 void ProgressLine::rewrite(const std::string& text) {
-  std::fprintf(out_, "\r%s\x1b[K", text.c_str());
+  std::fprintf(out_, "\r%s\x1b[K", cut_to_terminal(text, out_).c_str());
   std::fflush(out_);
   dirty_ = true;
 }

@@ -35,5 +35,8 @@ class ProgressLine {
 
 // "0:07", "12:03", "1:02:03"
 std::string clock_text(double seconds);
+// As much as fits one line of the terminal `out`, or all where it is none: what wraps would be rewritten in
+// the wrong place.
+std::string cut_to_terminal(const std::string& text, std::FILE* out);
 
 }  // namespace sagelab

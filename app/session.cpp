@@ -24,6 +24,11 @@ void release_cached_memory() noexcept {
   }
 }
 
+bool ends_denoising(const decltype(Progress::what)& what) {
+  const auto* phase = std::get_if<Phase>(&what);
+  return phase && phase->name == "denoise" && phase->i == phase->n;
+}
+
 Frames frames_of(const ReportInput& run, const Family& family) {
   Request request = run.request;
   if (run.result.tiled_after_all) request.vae_tiling = "on";  // what decides over bits is stored as it was
@@ -102,6 +107,11 @@ bool Session::set_attention(std::string_view spec) {
   return true;
 }
 
+void Session::stop_switching() {
+  const std::lock_guard lock(mutex_);
+  selector_.reset();
+}
+
 void Session::say(JobId job, decltype(Progress::what) what) {
   const std::lock_guard lock(mutex_);
   progress_.push_back({job, std::move(what)});
@@ -140,8 +150,8 @@ void Session::run(const std::shared_ptr<Job>& job) {
   {
     const std::lock_guard lock(mutex_);
     running_.reset();
-    selector_.reset();
   }
+  stop_switching();
   say(job->id, std::move(end));
 }
 
@@ -163,28 +173,32 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
 
   const auto spec = request.attention.empty() ? attention::default_spec(device) : request.attention;
   const auto selector = std::make_shared<attention::Selector>(attention::make_backend(spec));
-  {
+  const bool denoises = job.latents.decode.empty();
+  if (denoises) {
     const std::lock_guard lock(mutex_);
     selector_ = selector;
     problems_ = plan.problems;
   }
   attention::Recorder recorder;
-  const RunContext context{
-      .attention = selector,
-      .recorder = recorder,
-      .stop = job.stop.get_token(),
-      .progress = [this, id = job.id](decltype(Progress::what) what) { say(id, std::move(what)); },
-      .saved_latents = &saved_latents,
-      .capture = &job.capture,
-      .hooks = &job.hooks,
-      .checkpoints = &job.latents.checkpoints};
+  const RunContext context{.attention = selector,
+                           .recorder = recorder,
+                           .stop = job.stop.get_token(),
+                           .progress =
+                               [this, id = job.id](decltype(Progress::what) what) {
+                                 if (ends_denoising(what)) stop_switching();
+                                 say(id, std::move(what));
+                               },
+                           .saved_latents = &saved_latents,
+                           .capture = &job.capture,
+                           .hooks = &job.hooks,
+                           .checkpoints = &job.latents.checkpoints};
   say(job.id, Started{request});
   const auto notices = check_variant(family, request);
   for (const auto& notice : notices) context.notice(notice);
-  if (job.latents.decode.empty()) require_memory(plan, device);
+  if (denoises) require_memory(plan, device);
   auto& pipeline = pipeline_for(family, request, context);
-  auto result = job.latents.decode.empty() ? generate(pipeline, request, job.latents.save, context)
-                                           : decode_latents(pipeline, request, job.latents.decode, context);
+  auto result = denoises ? generate(pipeline, request, job.latents.save, context)
+                         : decode_latents(pipeline, request, job.latents.decode, context);
   result.notices.insert(result.notices.begin(), notices.begin(), notices.end());
   return frames_of({request, result, plan, recorder, device_title(device)}, family);
 }

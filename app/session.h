@@ -51,7 +51,8 @@ class Session {
   std::optional<Progress> wait(std::chrono::milliseconds timeout);
   void cancel(JobId job);
   // For the job that runs; from its next forward (or call, as its request says). Returns false where none
-  // runs. Throws sagelab::Error for a bad spec, and for a backend that cannot serve this job.
+  // runs, or where its last step is done. Throws sagelab::Error for a bad spec, and for a backend that cannot
+  // serve this job.
   bool set_attention(std::string_view spec);
   // Throws sagelab::Error where a run would take more memory than is there now; each job asks before it
   // loads.
@@ -76,6 +77,7 @@ class Session {
   void run(const std::shared_ptr<Job>& job);
   Frames make_frames(Job& job, std::string& saved_latents);
   Pipeline& pipeline_for(const Family& family, const Request& request, const RunContext& run);
+  void stop_switching();
   void say(JobId job, decltype(Progress::what) what);
 
   FindFamily find_family_;

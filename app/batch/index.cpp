@@ -215,8 +215,9 @@ std::string media_element(const std::string& file, bool many) {
 std::string caption(const json& output) {
   const auto name = escaped(output.at("attention").get<std::string>());
   if (output.contains("error"))
-    return fmt::format("<b>{}</b> <span class=\"bad\">{}</span>", name,
-                       escaped(output.at("error").get<std::string>()));
+    return fmt::format("<b>{}</b> <span class=\"bad\">{}</span> {}", name,
+                       escaped(output.at("error").get<std::string>()),
+                       escaped(output.value("hint", std::string())));
   if (!output.contains("seconds")) return fmt::format("<b>{}</b>", name);
   const auto& seconds = output.at("seconds");
   auto text = fmt::format("<b>{}</b> {} s a step, {} s{}", name, figure(seconds.at("median_step"), 3),

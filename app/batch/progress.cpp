@@ -2,26 +2,10 @@
 #include "app/batch/progress.h"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 
 #include <algorithm>
 
-#include "pipelines/core/utf8.h"
-
 namespace sagelab::batch {
-namespace {
-
-// A line that wraps would be rewritten in the wrong place.
-std::string cut_to_terminal(const std::string& text, std::FILE* out) {
-  winsize size{};
-  if (::ioctl(fileno(out), TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return text;
-  size_t end = 0;
-  for (int columns = 1; columns < size.ws_col && end < text.size(); ++columns)
-    end += std::max<size_t>(utf8_length(std::string_view(text).substr(end)), 1);
-  return text.substr(0, end);
-}
-
-}  // namespace
 
 BatchProgress::BatchProgress(std::FILE* out, bool terminal, double work,
                              std::function<Clock::time_point()> now)

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/progress_line.h"
 
+#include <pty.h>
+#include <unistd.h>
+
 #include "tests/app/support.h"
 
 namespace sagelab {
@@ -46,6 +49,19 @@ TEST(ProgressLineTest, ATerminalHasOneLineThatGoesAway) {
             "\rdenoise 1/2  1.50 s/step  sdpa(math)  ETA 0:02\x1b[K"
             "\rdecode 1/3\x1b[K"
             "\r\x1b[K");
+}
+
+TEST(ProgressLineTest, ALineIsCutToItsTerminal) {
+  int screen = -1, keyboard = -1;
+  const winsize size{24, 10, 0, 0};
+  if (::openpty(&screen, &keyboard, nullptr, nullptr, &size) != 0) GTEST_SKIP() << "no pseudo terminal here";
+  auto* out = ::fdopen(keyboard, "w");
+  EXPECT_EQ(cut_to_terminal("denoise 1/50  2.00 s/step", out), "denoise 1");
+  EXPECT_EQ(cut_to_terminal("\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9", out),
+            "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9");
+  EXPECT_EQ(cut_to_terminal("denoise", out), "denoise");
+  std::fclose(out);
+  ::close(screen);
 }
 
 TEST(ProgressLineTest, Clock) {

@@ -377,6 +377,20 @@ TEST_F(SessionTest, AttentionSwitchesAtTheNextForward) {
   EXPECT_THROW(session_.set_attention("nonsense"), Error);
 }
 
+TEST_F(SessionTest, AfterTheLastStepThereIsNothingToSwitch) {
+  hooks_->step = [&](int) { EXPECT_TRUE(session_.set_attention("reference")); };
+  int decoded = 0;
+  hooks_->decode = [&] {
+    decoded += 1;
+    EXPECT_FALSE(session_.set_attention("sdpa(math)"));
+  };
+  const TempFolder folder;
+  const std::string file = folder / "z.safetensors";
+  finish(session_.submit(request(), {.save = file, .decode = {}}));
+  finish(session_.submit(request(), {.save = {}, .decode = file}));
+  EXPECT_EQ(decoded, 2);
+}
+
 TEST_F(SessionTest, TheDestructorCancels) {
   auto r = request();
   r.steps = 1 << 30;
