@@ -28,7 +28,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.dont_write_bytecode = True
 
 # GPU minutes of training (compiling and judging come on top).
-PLANNED = {"vae": 16, "dit": 14, "reader": 2.5}
+PLANNED = {"vae": 16, "dit": 36, "reader": 2.5}
 STAGES = ("tokenizer", "vae", "dit", "reader", "export", "check")
 
 
@@ -54,7 +54,7 @@ def main():
     if options.device.type == "cpu" and not options.tiny and options.stage in PLANNED:
         raise SystemExit("training wants a CUDA GPU; --tiny tries the code on the CPU")
     options.planned = {name: 6 if options.tiny else 60 * minutes for name, minutes in PLANNED.items()}
-    options.seconds = 60 * options.minutes if options.minutes else 20 if options.tiny else 24 * 3600
+    options.seconds = 60 * options.minutes if options.minutes else 24 * 3600
     stage.settle(options.device)
     parallel.begin(options.device)
     if options.stage == "all":

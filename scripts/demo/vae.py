@@ -28,11 +28,13 @@ class Phase:
     kl: float
 
 
-# Until half of the plan small crops, then whole clips; the calls of the first half end there. Then information costs: a
-# decoder that needs every latent to within 0.5 % (1e-4: 42 dB, 5 nats a latent) shows each error of the transformer.
-SMALL, LARGE = Phase(64, 9, 48, 2048, 3e-3, 1e-4), Phase(6, 17, 128, 192, 3e-3, 6e-3)
-TINY = Phase(2, 9, 32, 8, 2e-3, 1e-4)
-HALF = 0.5
+# Up to which part of the plan: small crops, whole clips, and whole clips while information has its price: a decoder that
+# needs every latent to within 0.5 % (1e-4: 42 dB, 5 nats a latent) shows each error of the transformer; with 2 nats noise
+# of that size is lost on it. One call trains one phase.
+PHASES = ((0.44, Phase(64, 9, 48, 2048, 3e-3, 1e-4)), (0.60, Phase(6, 17, 128, 192, 3e-3, 1e-4)),
+          (1.00, Phase(6, 17, 128, 192, 3e-3, 6e-3)))
+TINY = ((1.00, Phase(2, 9, 32, 8, 2e-3, 1e-4)),)
+NEARLY = 0.02  # of the plan: too little for a call of its own
 
 
 def windows(some, phase, generator):
@@ -180,9 +182,8 @@ def main(options):
     if tensors:
         vae.load_state_dict(tensors)
     calls = (state or {}).get("calls", 0)
-    first = clock.fraction() < HALF - 0.12
-    phase = TINY if options.tiny else SMALL if first else LARGE
-    clock.until = HALF if first and not options.tiny else 1.0
+    phases = TINY if options.tiny else PHASES
+    clock.until, phase = next((p for p in phases if clock.fraction() < p[0] - NEARLY), phases[-1])
     phase = dataclasses.replace(phase, batch=max(1, phase.batch // parallel.COUNT), pool=phase.pool // parallel.COUNT)
     sample = torch.rand(2, 3, 9, 32, 48, device=device) * 2 - 1
     stage.require_agreement("autoencoder", lambda: autoencoder.agrees(vae, sample))
