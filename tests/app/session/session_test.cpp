@@ -11,7 +11,7 @@
 #include "app/failure.h"
 #include "attention/error.h"
 #include "pipelines/core/safetensors.h"
-#include "tests/app/fake_family.h"
+#include "tests/app/session/fixture.h"
 #include "tests/app/support.h"
 
 namespace sagelab {
@@ -19,41 +19,6 @@ namespace {
 
 using namespace sagelab::testing;
 using std::chrono::milliseconds;
-
-class SessionTest : public ::testing::Test {
- protected:
-  std::shared_ptr<FakeHooks> hooks_ = std::make_shared<FakeHooks>();
-  Family family_ = fake_family(hooks_);
-  Session session_{[this](const fs::path&) -> const Family& { return family_; }};
-
-  static Request request() {
-    Request r;
-    r.model = "fake";
-    r.prompt = "p";
-    r.attention = "sdpa(math)";
-    return r;
-  }
-
-  // Everything that the job says, its end last.
-  std::vector<Progress> finish(JobId job) {
-    std::vector<Progress> said;
-    for (int i = 0; i < 600; ++i) {
-      auto progress = session_.wait(milliseconds(100));
-      if (!progress || progress->job != job) continue;
-      said.push_back(*progress);
-      if (std::holds_alternative<Finished>(said.back().what) ||
-          std::holds_alternative<Failed>(said.back().what))
-        return said;
-    }
-    ADD_FAILURE() << "the job never ended";
-    return said;
-  }
-  Failed failure_of(JobId job) {
-    const auto end = finish(job).back();
-    const auto* failed = std::get_if<Failed>(&end.what);
-    return failed ? *failed : sagelab::failure("it did not fail");
-  }
-};
 
 TEST_F(SessionTest, AJobSaysItsStepsAndEndsWithFrames) {
   const auto said = finish(session_.submit(request()));
@@ -354,41 +319,6 @@ TEST_F(SessionTest, LatentsOfAnotherRunAreNotClaimed) {
   hooks_->step = [](int) { throw Error("early", ""); };
   EXPECT_EQ(failure_of(session_.submit(request(), {.save = folder / "z.safetensors", .decode = {}})).latents,
             "");
-}
-
-TEST_F(SessionTest, AttentionSwitchesAtTheNextForward) {
-  EXPECT_FALSE(session_.set_attention("sdpa(math)")) << "nothing runs";
-  hooks_->step = [&](int i) {
-    if (i == 1) {
-      EXPECT_TRUE(session_.set_attention("reference"));
-    }
-  };
-  auto r = request();
-  r.steps = 4;
-  const auto said = finish(session_.submit(r));
-  const auto* finished = std::get_if<Finished>(&said.back().what);
-  ASSERT_TRUE(finished);
-  const auto& spans = finished->frames.report.at("attention").at("spans");
-  ASSERT_EQ(spans.size(), 2u) << spans.dump();
-  EXPECT_EQ(spans[0].at("steps"), (std::vector<int>{0, 1})) << "step 1 had begun with the old backend";
-  EXPECT_EQ(spans[0].at("backend"), "sdpa(math)");
-  EXPECT_EQ(spans[1].at("steps"), (std::vector<int>{2, 3}));
-  EXPECT_EQ(spans[1].at("backend"), "reference");
-  EXPECT_THROW(session_.set_attention("nonsense"), Error);
-}
-
-TEST_F(SessionTest, AfterTheLastStepThereIsNothingToSwitch) {
-  hooks_->step = [&](int) { EXPECT_TRUE(session_.set_attention("reference")); };
-  int decoded = 0;
-  hooks_->decode = [&] {
-    decoded += 1;
-    EXPECT_FALSE(session_.set_attention("sdpa(math)"));
-  };
-  const TempFolder folder;
-  const std::string file = folder / "z.safetensors";
-  finish(session_.submit(request(), {.save = file, .decode = {}}));
-  finish(session_.submit(request(), {.save = {}, .decode = file}));
-  EXPECT_EQ(decoded, 2);
 }
 
 TEST_F(SessionTest, TheDestructorCancels) {
