@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/flux/transformer.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <stop_token>
+#include <tuple>
+
+#include "tests/pipelines/flux/fixture.h"
+
+namespace sagelab::flux {
+namespace {
+
+using testing::Dump;
+using testing::matches;
+using testing::relative_l2;
+
+// Refuses every way in but the joint call, and notes what the calls were.
+class JointOnly final : public attention::Backend {
+ public:
+  struct Seen {
+    attention::Site site;
+    std::vector<int64_t> rows;         // of each segment
+    std::vector<int64_t> out_strides;  // of a row of each segment's result
+    std::vector<const void*> q_norms;
+  };
+  std::string name() const override { return "joint-only"; }
+  std::string unsupported(const attention::Problem&) const override { return {}; }
+  attention::Output run(const attention::Call&, attention::Recorder&) const override {
+    throw std::logic_error("attention beside run_joint");
+  }
+  void run_joint(const attention::JointCall& call, attention::Recorder& recorder) const override {
+    Seen one{call.site, {}, {}, {}};
+    for (const attention::Segment& s : call.segments) {
+      one.rows.push_back(s.q.size(1));
+      one.out_strides.push_back(s.out.stride(1));
+      one.q_norms.push_back(s.q_norm.weight.const_data_ptr());
+    }
+    one_view = one_view && attention::destination(call).defined();
+    seen.push_back(one);
+    inner->run_joint(call, recorder);
+  }
+  attention::BackendPtr inner = attention::make_backend("sdpa");
+  mutable std::vector<Seen> seen;
+  mutable bool one_view = true;  // a backend could write every call's result in place
+};
+
+class TransformerParity : public ::testing::TestWithParam<const char*> {
+ protected:
+  const Dump dump_ = dump_of(GetParam());
+};
+
+TEST_P(TransformerParity, EveryStage) {
+  const Transformer model = open(GetParam());
+  std::map<std::string, at::Tensor> stages;
+  const at::Tensor output = run(model, inputs_of(dump_, model.config()),
+                                [&](const auto& name, const auto& value) { stages[name] = value; });
+  std::vector<std::string> names = {"temb", "x_embedder", "context_embedder"};
+  for (int64_t i = 0; i < model.config().layers; ++i) names.push_back(fmt::format("block.{}", i));
+  for (int64_t i = 0; i < model.config().single_layers; ++i) names.push_back(fmt::format("single.{}", i));
+  EXPECT_EQ(stages.size(), names.size());
+  stages["output"] = output;
+  names.push_back("output");
+  for (const auto& name : names) {
+    ASSERT_TRUE(stages.count(name)) << name << " was not observed";
+    EXPECT_TRUE(matches(stages[name], dump_, name, kBound));
+    RecordProperty(name, fmt::format("{:.2e}", relative_l2(stages[name], dump_[name])));
+  }
+}
+
+TEST_P(TransformerParity, ARowOfABatchAlone) {
+  const Transformer model = open(GetParam());
+  const Inputs in = inputs_of(dump_, model.config());
+  const at::Tensor all = run(model, in);
+  for (int64_t row = 0; row < all.size(0); ++row) {
+    const auto one = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, row, 1) : x; };
+    const Inputs single{one(in.tokens), one(in.text), one(in.pooled), one(in.t), one(in.guidance), in.rope};
+    EXPECT_LE(relative_l2(run(model, single), one(all)), kBound) << "row " << row;
+  }
+}
+
+TEST_P(TransformerParity, TheSameCallGivesTheSameBits) {
+  const Transformer model = open(GetParam());
+  const Inputs in = inputs_of(dump_, model.config());
+  EXPECT_TRUE(at::equal(run(model, in), run(model, in)));
+}
+
+TEST_P(TransformerParity, EveryBlockIsOneJointCall) {
+  const Transformer model = open(GetParam());
+  const TransformerConfig& c = model.config();
+  const JointOnly backend;
+  attention::Recorder recorder;
+  attention::Site site;
+  site.step = 3;
+  site.steps = 7;
+  site.branch = attention::Branch::Uncond;
+  const Inputs in = inputs_of(dump_, c);
+  EXPECT_TRUE(matches(model(in, {backend, recorder, site, {}}), dump_, "output", kBound));
+  ASSERT_EQ(backend.seen.size(), size_t(c.blocks()));
+  const int64_t text = in.text.size(1), image = in.tokens.size(1);
+  for (int64_t i = 0; i < c.blocks(); ++i) {
+    const JointOnly::Seen& one = backend.seen[size_t(i)];
+    const bool single = i >= c.layers;
+    EXPECT_EQ(one.site.layer, i);
+    EXPECT_EQ(one.site.call, i);
+    EXPECT_EQ(one.site.layers, c.blocks());
+    EXPECT_EQ(one.site.block, single ? "single" : "double");
+    EXPECT_EQ(one.site.step, 3);
+    EXPECT_EQ(one.site.steps, 7);
+    EXPECT_EQ(one.site.branch, attention::Branch::Uncond);
+    EXPECT_EQ(one.rows, single ? std::vector<int64_t>{text + image} : (std::vector<int64_t>{text, image}));
+    // Single blocks: columns [0, D) of what the output projection reads.
+    EXPECT_THAT(one.out_strides, ::testing::Each(single ? c.dim() + c.ff_dim() : c.dim()));
+    EXPECT_EQ(one.q_norms.front() == one.q_norms.back(), single);
+  }
+  EXPECT_TRUE(backend.one_view);
+  int64_t calls = 0;
+  for (const auto& [name, served] : recorder.served()) calls += served.calls;
+  EXPECT_EQ(calls, c.blocks());
+}
+
+TEST_P(TransformerParity, TheReferenceWritesToTheSamePlaces) {
+  const Transformer model = open(GetParam());
+  const at::Tensor output = run(model, inputs_of(dump_, model.config()), {}, "reference");
+  EXPECT_TRUE(matches(output, dump_, "output", kBound));
+}
+
+TEST_P(TransformerParity, StopsBetweenBlocks) {
+  const Transformer model = open(GetParam());
+  const Inputs in = inputs_of(dump_, model.config());
+  const auto backend = attention::make_backend("sdpa");
+  for (const std::string where : {"block.0", "single.0"}) {
+    if (where == "single.0" && model.config().single_layers == 1) continue;  // nothing is left to stop
+    attention::Recorder recorder;
+    std::stop_source stop;
+    std::string last;
+    const auto observe = [&](const std::string& name, const at::Tensor&) {
+      last = name;
+      if (name == where) stop.request_stop();
+    };
+    EXPECT_THROW(model(in, {*backend, recorder, {}, stop.get_token(), observe}), Cancelled);
+    EXPECT_EQ(last, where);
+  }
+}
+
+// Against the fp32 truth, half precision loses no more here than in diffusers on the same device.
+TEST_P(TransformerParity, HalfPrecisionLosesNoMoreThanDiffusers) {
+  const at::Tensor truth = dump_["output"];
+  for (const auto& [key, device, dtype] : {std::tuple{"bf16.cpu", at::kCPU, at::kBFloat16},
+                                           {"fp16.cpu", at::kCPU, at::kHalf},
+                                           {"bf16.cuda", at::kCUDA, at::kBFloat16},
+                                           {"fp16.cuda", at::kCUDA, at::kHalf}}) {
+    if (device == at::kCUDA && !dump_.has(key)) continue;  // made without a GPU
+    const Transformer model = open(GetParam(), {device, dtype});
+    const at::Tensor output = run(model, inputs_of(dump_, model.config(), {device, dtype}));
+    EXPECT_EQ(output.scalar_type(), dtype);
+    EXPECT_EQ(output.device().type(), device);
+    const double error = relative_l2(output, truth), allowed = 1.1 * relative_l2(dump_[key], truth);
+    EXPECT_LE(error, allowed) << key;
+    EXPECT_GT(error, allowed / 4) << key << " cannot be this exact: what ran was something else";
+    RecordProperty(key, fmt::format("{:.3f}", error / allowed * 1.1));
+  }
+}
+
+// t and guidance that bf16 cannot hold are rounded where diffusers rounds them: its own result is a hair's
+// breadth away, and far from that of the inputs as they were.
+TEST_P(TransformerParity, HalfPrecisionRoundsItsConditionsAlike) {
+  const Target half{at::kCPU, at::kBFloat16};
+  const auto temb_of = [&](Target target) {
+    const Transformer model = open(GetParam(), target);
+    Inputs in = inputs_of(dump_, model.config(), target);
+    in.t = dump_["rounded.t"];
+    if (model.config().guidance_embeds) in.guidance = dump_["rounded.guidance"];
+    at::Tensor temb;
+    run(model, in, [&](const std::string& name, const at::Tensor& value) {
+      if (name == "temb") temb = value;
+    });
+    return temb;
+  };
+  EXPECT_LE(relative_l2(temb_of(half), dump_["bf16.temb"]), 2e-3);
+  EXPECT_GE(relative_l2(temb_of({}), dump_["bf16.temb"]), 2e-2);
+}
+
+// What the constructor asks for on the meta device is what the file holds.
+TEST_P(TransformerParity, NamesAndShapesOnMetaAreTheFiles) {
+  const Weights w(shape_source(), {at::kMeta, at::kFloat});
+  const Transformer transformer(w, config_of(GetParam()));
+  std::vector<std::pair<std::string, std::vector<int64_t>>> stored;
+  for (const TensorInfo& info : list_folder(folder_of(GetParam()), kStem))
+    stored.emplace_back(info.key, info.shape);
+  EXPECT_EQ(w.requested(), stored);
+}
+
+TEST_P(TransformerParity, RandomWeightsRun) {
+  const TransformerConfig config = config_of(GetParam());
+  const Weights w(random_source(1), {at::kCPU, at::kBFloat16});
+  const Transformer transformer(w, config);
+  w.require_all_read();
+  const at::Tensor output = run(transformer, inputs_of(dump_, config, w.target()));
+  EXPECT_EQ(output.sizes(), dump_["output"].sizes());
+  EXPECT_TRUE(output.isfinite().all().item<bool>());
+  EXPECT_GT(output.to(at::kFloat).std().item<double>(), 0.1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, TransformerParity, ::testing::ValuesIn(kFixtureNames),
+                         [](const auto& info) { return std::string(info.param); });
+
+// The rows leave fp16's range and are clipped, as in diffusers: the text's after double blocks, both streams'
+// after single ones.
+TEST(FluxHalf, ClipsWhatItCannotHold) {
+  const Dump dump = dump_of("loud");
+  const Target half{at::kCPU, at::kHalf};
+  const Transformer model = open("loud", half);
+  std::map<std::string, at::Tensor> peaks;
+  const at::Tensor output =
+      run(model, inputs_of(dump, model.config(), half), [&](const auto& name, const auto& value) {
+        if (value.dim() == 3) peaks[name] = value.abs().amax({0, 2}).to(at::kFloat);
+      });
+  const int64_t text = dump["text"].size(1);
+  EXPECT_EQ(peaks.at("block.0").slice(0, 0, text).min().item<float>(), 65504);
+  EXPECT_LT(peaks.at("block.0").slice(0, text).max().item<float>(), 1000);
+  EXPECT_EQ(peaks.at("single.0").min().item<float>(), 65504);
+  EXPECT_LE(relative_l2(output, dump["fp16.cpu"]), 5e-3);
+}
+
+TEST(FluxInputs, WrongShapesAreNamed) {
+  const Dump dump = dump_of("dev");
+  const Transformer model = open("dev");
+  const Inputs right = inputs_of(dump, model.config());
+  const auto message = [&](const std::function<void(Inputs&)>& spoil) {
+    Inputs in = right;
+    spoil(in);
+    try {
+      run(model, in);
+    } catch (const c10::Error& e) {
+      return std::string(e.what_without_backtrace());
+    }
+    return std::string("nothing was thrown");
+  };
+  using ::testing::HasSubstr;
+  EXPECT_THAT(message([](Inputs& in) { in.tokens = in.tokens.narrow(2, 0, 5); }),
+              HasSubstr("tokens should be [B, N, 16], not [2, 21, 5]"));
+  EXPECT_THAT(message([](Inputs& in) { in.text = in.text.narrow(0, 0, 1); }),
+              HasSubstr("text should be [2, L, 32], not [1, 9, 32]"));
+  EXPECT_THAT(message([](Inputs& in) { in.pooled = in.pooled.narrow(1, 0, 3); }),
+              HasSubstr("pooled should be [2, 20], not [2, 3]"));
+  EXPECT_THAT(message([](Inputs& in) { in.t = in.t.narrow(0, 0, 1); }),
+              HasSubstr("t should be [2], not [1]"));
+  EXPECT_THAT(message([](Inputs& in) { in.guidance = at::Tensor(); }), HasSubstr("guidance should be given"));
+  EXPECT_THAT(message([](Inputs& in) { in.guidance = in.guidance.narrow(0, 0, 1); }),
+              HasSubstr("guidance should be [2], not [1]"));
+  EXPECT_THAT(message([](Inputs& in) { in.text = in.text.to(at::kHalf); }),
+              HasSubstr("text is Half, tokens are Float"));
+  EXPECT_THAT(message([](Inputs& in) { in.rope.cos = in.rope.cos.narrow(0, 0, 21); }),
+              HasSubstr("rope should be rope_table's for 9 + 21 rows"));
+  EXPECT_EQ(message([](Inputs&) {}), "nothing was thrown");
+  const Transformer schnell = open("schnell");
+  Inputs in = inputs_of(dump_of("schnell"), schnell.config());
+  in.guidance = in.t;
+  EXPECT_THROW(run(schnell, in), c10::Error);
+}
+
+// Heads of 128 are what our own attention takes: on the CPU its arithmetic, step by step.
+TEST(FluxAttention, QuantizedAttentionIsNear) {
+  const Dump dump = dump_of("default_axes");
+  const Transformer model = open("default_axes");
+  const at::Tensor output = run(model, inputs_of(dump, model.config()), {}, "sage2");
+  const double error = relative_l2(output, dump["output"]);
+  EXPECT_LE(error, 5e-2);
+  EXPECT_GT(error, 1e-4) << "nothing was quantized";
+}
+
+int64_t parameters_of(const nlohmann::json& values) {
+  Config file(values, "config.json");
+  const Weights w(shape_source(), {at::kMeta, at::kBFloat16});
+  const Transformer transformer(w, TransformerConfig(file));
+  int64_t sum = 0;
+  for (const auto& [name, shape] : w.requested()) sum += c10::multiply_integers(shape);
+  return sum;
+}
+
+TEST(FluxParameters, AreThoseOfTheReleasedModels) {
+  EXPECT_EQ(parameters_of({{"guidance_embeds", true}}), 11'901'408'320);
+  EXPECT_EQ(parameters_of(nlohmann::json::object()), 11'891'178'560);
+}
+
+// The released models at 1024 x 1024, from their shapes.
+TEST(FluxFlops, AreThoseOfTheReleasedModels) {
+  Config values(nlohmann::json::object(), "config.json");
+  const TransformerConfig config(values);
+  EXPECT_NEAR(flops(config, 4096, 512), 74.4e12, 0.1e12);
+  EXPECT_NEAR(flops(config, 4096, 256), 69.5e12, 0.1e12);
+}
+
+}  // namespace
+}  // namespace sagelab::flux
