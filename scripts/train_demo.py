@@ -28,7 +28,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.dont_write_bytecode = True
 
 # GPU minutes of training (compiling and judging come on top).
-PLANNED = {"vae": 16, "dit": 36, "reader": 2.5}
+PLANNED = {"vae": 8, "dit": 16, "reader": 2}
 STAGES = ("tokenizer", "vae", "dit", "reader", "export", "check")
 
 

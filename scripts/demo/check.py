@@ -8,8 +8,8 @@ import torch
 from demo import checkpoint, reader, sample, vae as vae_stage
 from demo.world import pictures, render, scenes, vocabulary
 
-CAPTIONS, SEED, BATCH = 240, 77, 48
-LARGE = 24  # captions at 256x256x33
+CAPTIONS, SEED, BATCH = 120, 77, 24
+LARGE = 12  # captions at 256x256x33
 FREE = ("A big shiny red heart spins slowly in front of snowy mountains while the camera moves closer.",
         "Under water, a little white moon rises.",
         "golden light, a huge blue sphere bounces over sand dunes",
@@ -88,7 +88,7 @@ def main(options):
     from diffusers import CogVideoXPipeline
 
     device, tiny, folder = options.device, options.tiny, options.out / "check"
-    model, dtype = checkpoint.find(options, "model"), torch.float32 if tiny else torch.float16
+    model, dtype = checkpoint.find(options, "model"), torch.float16 if device.type == "cuda" else torch.float32
     pipe = CogVideoXPipeline.from_pretrained(str(model), torch_dtype=dtype).to(device)
     pipe.set_progress_bar_config(disable=True)
     judge = reader.load(options)

@@ -28,11 +28,10 @@ class Phase:
     kl: float
 
 
-# Up to which part of the plan: small crops, whole clips, and whole clips while information has its price: a decoder that
-# needs every latent to within 0.5 % (1e-4: 42 dB, 5 nats a latent) shows each error of the transformer; with 2 nats noise
-# of that size is lost on it. One call trains one phase.
-PHASES = ((0.44, Phase(64, 9, 48, 2048, 3e-3, 1e-4)), (0.60, Phase(6, 17, 128, 192, 3e-3, 1e-4)),
-          (1.00, Phase(6, 17, 128, 192, 3e-3, 6e-3)))
+# Up to which part of the plan: small crops, then whole clips while information has its price: a decoder that needs every
+# latent to within 0.5 % (1e-4: 42 dB, 5 nats a latent) shows each error of the transformer; with 2 nats noise of that size
+# is lost on it. One call trains one phase.
+PHASES = ((0.45, Phase(64, 9, 48, 2048, 3e-3, 1e-4)), (1.00, Phase(6, 17, 128, 192, 3e-3, 8e-3)))
 TINY = ((1.00, Phase(2, 9, 32, 8, 2e-3, 1e-4)),)
 NEARLY = 0.02  # of the plan: too little for a call of its own
 
