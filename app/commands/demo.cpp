@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kModel = "assets/demo";
-constexpr const char* kPrompt = "a glossy red ball bounces in front of snowy mountains";
+constexpr const char* kPrompt = "a pink ring rises under water";
 constexpr int kSteps = 30;  // both as the model's own checks sample it (scripts/demo/sample.py)
 constexpr double kGuidance = 4;
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator library from Python: values, messages, tracing, and a diffusers pipeline on it.
 
-usage: library_test.py LIBRARY MODEL README
+usage: library_test.py LIBRARY MODEL PAGE
 
-  MODEL   a tiny CogVideoX folder (tests/oracle/cogvideox/fixtures.py); README: its example is what runs on it
+  MODEL   a tiny CogVideoX folder (tests/oracle/cogvideox/fixtures.py); PAGE: its example is what runs on it
 """
 
 import concurrent.futures
@@ -21,7 +21,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-LIBRARY, MODEL, README = (pathlib.Path(argument) for argument in sys.argv[1:4])
+LIBRARY, MODEL, PAGE = (pathlib.Path(argument) for argument in sys.argv[1:4])
 torch.ops.load_library(str(LIBRARY))
 OP = torch.ops.sagelab.attention
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
@@ -183,7 +183,7 @@ class Pipeline(unittest.TestCase):
     def test_the_example_of_the_readme(self):
         import diffusers
 
-        blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+        blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
         example = next(block for block in blocks if "torch.ops.load_library" in block)
         path = "build/release/lib/libsagelab_attention.so"
         self.assertIn(path, example)
