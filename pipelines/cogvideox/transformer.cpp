@@ -35,17 +35,12 @@ at::Tensor unpatchify(const at::Tensor& tokens, at::IntArrayRef s, int64_t pt, i
 }
 
 // The first half of a feed-forward without gates, activated. The tensor is the largest of a forward, so that
-// a pass over it counts: on CUDA the tanh GELU rides on the matrix product (ATen's fused activation is the
-// tanh one there, and only there); elsewhere it works in place.
+// a pass over it counts.
 at::Tensor activated(const Linear& linear, Activation activation, const at::Tensor& x) {
-  if (activation == Activation::GeluTanh && x.is_cuda()) {
-    const at::Tensor rows = x.view({-1, x.size(-1)});
-    return at::_addmm_activation(linear.bias, rows, linear.weight.t(), 1, 1, /*use_gelu=*/true)
-        .view({x.size(0), x.size(1), -1});
-  }
-  at::Tensor y = linear(x);
-  if (activation == Activation::GeluTanh) return at::gelu_(y, "tanh");
-  return activate(activation, y);
+  if (activation != Activation::GeluTanh) return activate(activation, linear(x));
+  const at::Tensor y = at::empty({x.size(0), x.size(1), linear.weight.size(0)}, x.options());
+  linear_gelu_into(linear, x, y);
+  return y;
 }
 
 at::Tensor gated(const Linear& linear, Activation activation, const at::Tensor& x) {

@@ -12,10 +12,6 @@
 
 namespace sagelab {
 
-at::Tensor Linear::operator()(const at::Tensor& x) const {
-  return at::linear(x, weight, bias);
-}
-
 LayerNorm::LayerNorm(const Weights& w, int64_t dim, double eps, bool affine, bool has_bias) : eps(eps) {
   if (!affine) return;
   weight = w.tensor("weight", {dim});

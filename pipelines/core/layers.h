@@ -6,15 +6,11 @@
 
 #include <string_view>
 
+#include "pipelines/core/linear/linear.h"
+
 namespace sagelab {
 
 class Weights;
-
-// y = x W^T + b; x [..., in].
-struct Linear {
-  at::Tensor weight, bias;  // [out, in]; [out] or undefined
-  at::Tensor operator()(const at::Tensor& x) const;
-};
 
 // Over the last dimension. weight and bias undefined where elementwise_affine is false.
 struct LayerNorm {

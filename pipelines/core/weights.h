@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "pipelines/core/checkpoint/original.h"
 #include "pipelines/core/layers.h"
 
 namespace sagelab {
@@ -40,10 +41,12 @@ class Weights {
   // dtype: other than the target's (T5 keeps wo in fp32).
   at::Tensor tensor(std::string_view name, at::IntArrayRef shape,
                     std::optional<at::ScalarType> dtype = {}) const;
-  // name.weight [out, in] and, if bias, name.bias [out].
+  // name.weight [out, in] and, if bias, name.bias [out]. A weight that is stored in e4m3 stays so, with its
+  // scale, unless a dtype is asked for.
   Linear linear(std::string_view name, int64_t out, int64_t in, bool bias = true,
                 std::optional<at::ScalarType> dtype = {}) const;
-  // Several linears of one input stacked into one weight [sum(out), in], in order: fused q, k, v.
+  // Several linears of one input stacked into one weight [sum(out), in], in order: fused q, k, v. In e4m3
+  // where all of them are.
   Linear stacked(std::span<const std::string_view> names, std::span<const int64_t> outs, int64_t in,
                  bool bias = true) const;
   bool has(std::string_view name) const;
@@ -61,6 +64,7 @@ class Weights {
   void ask(const std::string& key, at::IntArrayRef shape) const;
   at::Tensor allocate(const std::string& key, at::IntArrayRef shape,
                       std::optional<at::ScalarType> dtype) const;
+  at::Tensor scale_of(const std::string& key, int64_t rows) const;
 
   std::shared_ptr<WeightSource> source_;
   std::shared_ptr<Asked> asked_;
@@ -78,6 +82,10 @@ using LoadProgress = std::function<void(int64_t done, int64_t total)>;
 // malformed.
 std::shared_ptr<WeightSource> open_folder(const std::filesystem::path& folder, std::string_view stem,
                                           std::string_view variant = {}, LoadProgress progress = {});
+// One .safetensors file in place of a component's folder: under diffusers' names or, by the rules, its
+// authors'; alone or, by the prefixes, among other components.
+std::shared_ptr<WeightSource> open_file(const std::filesystem::path& path, const OriginalNames& names,
+                                        LoadProgress progress = {});
 // N(0, 1/fan_in) for matrices, 1 +- 0.1 for norm weights, own storage per tensor, drawn on the target device.
 std::shared_ptr<WeightSource> random_source(uint64_t seed);
 // Names alone, for the meta target: every key for which `has` says yes (empty: all) is there, in the shape
@@ -93,6 +101,7 @@ struct TensorInfo {
 };
 std::vector<TensorInfo> list_folder(const std::filesystem::path& folder, std::string_view stem,
                                     std::string_view variant = {});
+std::vector<TensorInfo> list_file(const std::filesystem::path& path, const OriginalNames& names);
 // The same for looking at a folder that may be broken: what could be read, and every reason why open_folder
 // would refuse the rest.
 struct FolderContents {

@@ -32,47 +32,6 @@ attention::Norm qk_norm(const Weights& attn, std::string_view name, int64_t head
   return {attention::Norm::Kind::Rms, (attn / name).tensor("weight", {head_dim}), {}, kNormEps};
 }
 
-// product(x, out) over matrices [rows, *] that make up x and out [B, S, *]: one where their batches lie one
-// after the other, else one for each, so that rows and columns of larger tensors are read and written where
-// they are.
-template <class Product>
-void by_matrix(const at::Tensor& x, const at::Tensor& out, const Product& product) {
-  const auto dense = [](const at::Tensor& t) {
-    return t.size(0) == 1 || t.stride(0) == t.size(1) * t.stride(1);
-  };
-  if (dense(x) && dense(out)) {
-    const auto rows = [](const at::Tensor& t) {
-      return t.as_strided({t.size(0) * t.size(1), t.size(2)}, {t.stride(1), t.stride(2)});
-    };
-    product(rows(x), rows(out));
-    return;
-  }
-  for (int64_t i = 0; i < x.size(0); ++i) product(x.select(0, i), out.select(0, i));
-}
-
-// out = linear(x).
-void linear_into(const Linear& linear, const at::Tensor& x, const at::Tensor& out) {
-  by_matrix(x, out, [&](const at::Tensor& from, at::Tensor to) {
-    at::addmm_out(to, linear.bias, from, linear.weight.t());
-  });
-}
-
-// out = GELU(linear(x)). On CUDA the GELU rides on the matrix product (ATen's fused activation is the tanh
-// one there, and only there), which writes whole rows alone: a copy costs less than passes for bias and GELU.
-void linear_gelu_into(const Linear& linear, const at::Tensor& x, const at::Tensor& out) {
-  by_matrix(x, out, [&](const at::Tensor& from, at::Tensor to) {
-    const at::Tensor weight = linear.weight.t();
-    if (!to.is_cuda()) {
-      at::addmm_out(to, linear.bias, from, weight);
-      at::gelu_(to, "tanh");
-    } else if (to.is_contiguous()) {
-      at::_addmm_activation_out(to, linear.bias, from, weight, 1, 1, /*use_gelu=*/true);
-    } else {
-      to.copy_(at::_addmm_activation(linear.bias, from, weight, 1, 1, /*use_gelu=*/true));
-    }
-  });
-}
-
 // What fp16 cannot hold, as diffusers has it.
 void clip_half_(const at::Tensor& x) {
   if (x.scalar_type() == at::kHalf) x.clamp_(-kLargestHalf, kLargestHalf);

@@ -5,8 +5,7 @@
 #include <set>
 
 #include "attention/error.h"
-#include "pipelines/core/checkpoint/loader.h"
-#include "pipelines/core/checkpoint/source.h"
+#include "pipelines/core/checkpoint/source_stored.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/weights.h"
 
@@ -16,12 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 
 using Shards = std::map<std::string, std::shared_ptr<const SafetensorsFile>>;
-
-struct Located {
-  std::shared_ptr<const SafetensorsFile> file;
-  const StoredTensor* stored = nullptr;
-};
-using LocatedMap = std::map<std::string, Located>;
 
 // What save_pretrained names the files of a component; the last form of an index is diffusers' former one.
 struct Names {
@@ -171,7 +164,7 @@ LocatedMap from_index(const fs::path& folder, const std::string& name, const Pro
           fmt::format("{}: tensor {} is missing, which {} places here", shard->path().string(), key, name),
           kMixed));
     else
-      tensors[key] = {shard, &it->second};
+      tensors[key] = {shard, it->second};
   }
   for (const auto& [file, shard] : shards) {
     if (!shard) continue;
@@ -194,7 +187,7 @@ LocatedMap locate(const fs::path& folder, const std::string& stem, const std::st
       return;
     }
     const auto file = std::make_shared<const SafetensorsFile>(folder / name);
-    for (const auto& [key, stored] : file->tensors()) tensors[key] = {file, &stored};
+    for (const auto& [key, stored] : file->tensors()) tensors[key] = {file, stored};
   });
   return tensors;
 }
@@ -202,48 +195,57 @@ LocatedMap locate(const fs::path& folder, const std::string& stem, const std::st
 std::vector<TensorInfo> listed(const LocatedMap& tensors) {
   std::vector<TensorInfo> list;
   for (const auto& [key, located] : tensors)
-    list.push_back({key, located.stored->shape, safetensors_dtype(located.stored->dtype),
-                    int64_t(located.stored->end - located.stored->begin),
+    list.push_back({key, located.stored.shape, safetensors_dtype(located.stored.dtype),
+                    int64_t(located.stored.end - located.stored.begin),
                     located.file->path().filename().string()});
   return list;
 }
 
-class FolderSource final : public WeightSource {
- public:
-  FolderSource(fs::path folder, LocatedMap tensors, LoadProgress progress)
-      : folder_(std::move(folder)), tensors_(std::move(tensors)), loader_(std::move(progress)) {}
+// A component of a file that may hold several: keys behind the prefix that the file has, or all of them.
+LocatedMap locate_in_file(const fs::path& path, std::span<const std::string_view> prefixes) {
+  const auto file = std::make_shared<const SafetensorsFile>(path);
+  const auto begins = [&](std::string_view prefix) {
+    const auto it = file->tensors().lower_bound(std::string(prefix));
+    return it != file->tensors().end() && it->first.starts_with(prefix);
+  };
+  const auto found = std::find_if(prefixes.begin(), prefixes.end(), begins);
+  const std::string_view prefix = found == prefixes.end() ? std::string_view() : *found;
+  LocatedMap tensors;
+  for (const auto& [key, stored] : file->tensors())
+    if (key.starts_with(prefix)) tensors[key.substr(prefix.size())] = {file, stored};
+  return tensors;
+}
 
-  std::string where(const std::string& key) const override {
-    const auto it = tensors_.find(key);
-    return it == tensors_.end() ? folder_.string() : it->second.file->path().string();
-  }
-  bool has(const std::string& key) const override { return tensors_.contains(key); }
-  std::optional<std::vector<int64_t>> shape(const std::string& key) const override {
-    return tensors_.at(key).stored->shape;
-  }
-  void fill(const std::string& key, const at::Tensor& out) override {
-    const Located& located = tensors_.at(key);
-    loader_.queue(located.file, *located.stored, out);
-  }
-  void wait() override { loader_.wait(); }
-  std::vector<std::string> keys() const override {
-    std::vector<std::string> keys;
-    for (const auto& [key, located] : tensors_) keys.push_back(key);
-    return keys;
-  }
-
- private:
-  const fs::path folder_;
-  const LocatedMap tensors_;
-  Loader loader_;
-};
+// Whether a file's keys are the rules' originals: more of them are than are diffusers' own.
+bool is_original(const LocatedMap& tensors, std::span<const OriginalName> rules) {
+  int64_t theirs = 0, ours = 0;
+  for (const auto& [key, located] : tensors)
+    for (const OriginalName& rule : rules) {
+      theirs += !renamed(key, rule.theirs, rule.ours).empty();
+      ours += !renamed(key, rule.ours, rule.theirs).empty();
+    }
+  return theirs > ours;
+}
 
 }  // namespace
 
 std::shared_ptr<WeightSource> open_folder(const fs::path& folder, std::string_view stem,
                                           std::string_view variant, LoadProgress progress) {
-  return std::make_shared<FolderSource>(folder, locate(folder, std::string(stem), std::string(variant)),
+  return std::make_shared<StoredSource>(folder, locate(folder, std::string(stem), std::string(variant)),
+                                        std::span<const OriginalName>(), std::move(progress));
+}
+
+std::shared_ptr<WeightSource> open_file(const fs::path& path, const OriginalNames& names,
+                                        LoadProgress progress) {
+  LocatedMap tensors = locate_in_file(path, names.prefixes);
+  const bool original = is_original(tensors, names.rules);
+  return std::make_shared<StoredSource>(path, std::move(tensors),
+                                        original ? names.rules : std::span<const OriginalName>(),
                                         std::move(progress));
+}
+
+std::vector<TensorInfo> list_file(const fs::path& path, const OriginalNames& names) {
+  return listed(locate_in_file(path, names.prefixes));
 }
 
 std::vector<TensorInfo> list_folder(const fs::path& folder, std::string_view stem, std::string_view variant) {

@@ -94,11 +94,20 @@ at::Tensor Weights::tensor(std::string_view name, at::IntArrayRef shape,
   return out;
 }
 
+at::Tensor Weights::scale_of(const std::string& key, int64_t rows) const {
+  const auto options = at::TensorOptions(at::kFloat).device(target_.device);
+  const at::Tensor stored = target_.device.is_meta() ? at::Tensor() : source_->scale(key);
+  return stored.defined() ? stored.to(options) : at::ones({rows}, options);
+}
+
 Linear Weights::linear(std::string_view name, int64_t out, int64_t in, bool bias,
                        std::optional<at::ScalarType> dtype) const {
   const Weights w = *this / name;
+  const std::string key = w.full("weight");
+  const bool narrow = !dtype && source_->is_e4m3(key);
   Linear linear;
-  linear.weight = w.tensor("weight", {out, in}, dtype);
+  linear.weight = w.tensor("weight", {out, in}, narrow ? at::kFloat8_e4m3fn : dtype);
+  if (narrow) linear.scale = scale_of(key, out);
   if (bias) linear.bias = w.tensor("bias", {out}, dtype);
   return linear;
 }
@@ -108,14 +117,20 @@ Linear Weights::stacked(std::span<const std::string_view> names, std::span<const
   TORCH_CHECK(names.size() == outs.size() && !names.empty(), names.size(), " linears stacked with ",
               outs.size(), " widths");
   int64_t total = 0;
+  bool narrow = true;
+  std::vector<at::Tensor> scales;
   for (size_t i = 0; i < names.size(); ++i) {
     const Weights w = *this / names[i];
     w.ask(w.full("weight"), {outs[i], in});
     if (bias) w.ask(w.full("bias"), {outs[i]});
+    narrow = narrow && source_->is_e4m3(w.full("weight"));
+    if (narrow) scales.push_back(scale_of(w.full("weight"), outs[i]));
     total += outs[i];
   }
   Linear linear;
-  linear.weight = allocate((*this / names[0]).full("weight"), {total, in}, {});
+  const auto dtype = narrow ? std::optional(at::kFloat8_e4m3fn) : std::nullopt;
+  linear.weight = allocate((*this / names[0]).full("weight"), {total, in}, dtype);
+  if (narrow) linear.scale = at::cat(scales);
   if (bias) linear.bias = allocate((*this / names[0]).full("bias"), {total}, {});
   if (target_.device.is_meta()) return linear;
   int64_t row = 0;

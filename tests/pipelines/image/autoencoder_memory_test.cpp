@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ATen.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include "pipelines/image/autoencoder_kl.h"
+
+namespace sagelab {
+namespace {
+
+using Json = nlohmann::json;
+
+AutoencoderKLConfig parse(const Json& values) {
+  Config config(values, "vae/config.json");
+  return AutoencoderKLConfig(config);
+}
+
+std::vector<std::string> up_blocks(size_t count) {
+  return std::vector<std::string>(count, "UpDecoderBlock2D");
+}
+
+// Counts what LibTorch's CPU allocator hands out on this thread.
+class Meter : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void* /*ptr*/, int64_t bytes, size_t /*allocated*/, size_t /*reserved*/,
+                         c10::Device /*device*/) override {
+    live_ += bytes;
+    peak_ = std::max(peak_, live_);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+  int64_t peak() const { return peak_; }
+
+ private:
+  int64_t live_ = 0, peak_ = 0;
+};
+
+// Small pictures, where LibTorch unfolds inputs, and such as oneDNN takes; one and several; whole and tiled.
+TEST(AutoencoderMemory, PredictsItsPeak) {
+  const c10::InferenceMode inference;
+  const AutoencoderKLConfig config = parse({{"block_out_channels", {32, 32, 64, 64}},
+                                            {"layers_per_block", 1},
+                                            {"norm_num_groups", 8},
+                                            {"latent_channels", 16},
+                                            {"up_block_types", up_blocks(4)},
+                                            {"sample_size", 96}});
+  const Weights weights(random_source(1), {});
+  const AutoencoderKL vae(weights, config);
+  weights.require_all_read();
+  for (const PictureDecoding& size : {PictureDecoding{1, 20, 9}, {1, 30, 22}, {3, 16, 18}, {1, 3, 4}}) {
+    for (const bool tiled : {false, true}) {
+      const at::Tensor z = at::randn({size.pictures, 16, size.height, size.width});
+      const auto meter = std::make_shared<Meter>();
+      {
+        const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, meter);
+        vae.decode(z, {tiled});
+      }
+      const double predicted = double(
+          decode_peak_bytes(config, {size.pictures, size.height, size.width, tiled}, {at::kCPU, at::kFloat}));
+      const double measured = double(meter->peak());
+      EXPECT_NEAR(predicted / measured, 1, 0.15)
+          << size.pictures << " x " << size.height << " x " << size.width << (tiled ? " tiled" : "")
+          << ": predicted " << predicted << ", measured " << measured;
+    }
+  }
+}
+
+TEST(AutoencoderMemory, OfTheReleasedCheckpoints) {
+  const AutoencoderKLConfig config = parse({{"block_out_channels", {128, 256, 512, 512}},
+                                            {"layers_per_block", 2},
+                                            {"latent_channels", 16},
+                                            {"up_block_types", up_blocks(4)},
+                                            {"sample_size", 1024}});
+  const Target half{at::kCUDA, at::kBFloat16};
+  const int64_t whole = decode_peak_bytes(config, {1, 256, 256, false}, half);
+  const int64_t tiled = decode_peak_bytes(config, {1, 256, 256, true}, half);
+  EXPECT_LT(whole, int64_t(12) << 30);
+  EXPECT_LT(tiled, whole / 3);
+  EXPECT_EQ(decode_peak_bytes(config, {1, 256, 256, false}, {at::kCUDA, at::kFloat}), 2 * whole);
+  // A latent no larger than a tile is not cut.
+  EXPECT_EQ(decode_peak_bytes(config, {1, 128, 128, true}, half),
+            decode_peak_bytes(config, {1, 128, 128, false}, half));
+  EXPECT_GT(decode_peak_bytes(config, {2, 128, 128, false}, half),
+            decode_peak_bytes(config, {1, 128, 128, false}, half));
+}
+
+}  // namespace
+}  // namespace sagelab
