@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times one denoising forward of diffusers' own transformer with random weights: what `sagelab bench model` stands beside.
 
-bench_diffusers.py 2b|5b|1.5 [--attention default|flash|cudnn|efficient ...] [--repeat N]
-Prints one JSON line per attention backend: median, min and max milliseconds, batch 2 at the default size.
+bench_diffusers.py 2b|5b|1.5|schnell|dev [--attention default|flash|cudnn|efficient ...] [--repeat N]
+Prints one JSON line per attention backend: median, min and max milliseconds at the default size. CogVideoX: batch 2;
+FLUX.1 at 1024x1024: batch 1.
 """
 
 import argparse
@@ -12,21 +13,28 @@ import pathlib
 import statistics
 
 import torch
-from diffusers import CogVideoXTransformer3DModel
+from diffusers import CogVideoXTransformer3DModel, FluxTransformer2DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "tests/oracle/configs"
 SIZES = {"2b": (13, 60, 90), "5b": (13, 60, 90), "1.5": (22, 96, 170)}  # latent frames, height, width
+FLUX = {"schnell": (256, False), "dev": (512, True)}  # rows of text, guidance as an input
 BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION,
             "efficient": SDPBackend.EFFICIENT_ATTENTION}
 
 
-def build(variant, dtype):
+def model_of(variant):
+    if variant in FLUX:
+        return FluxTransformer2DModel.from_config({"guidance_embeds": FLUX[variant][1]})
     config = json.loads((CONFIGS / f"cogvideox_{variant}/transformer/config.json").read_text())
+    return CogVideoXTransformer3DModel.from_config(config)
+
+
+def build(variant, dtype):
     torch.manual_seed(0)
     with torch.device("meta"):
-        model = CogVideoXTransformer3DModel.from_config(config)
+        model = model_of(variant)
     model = model.to(dtype).to_empty(device="cuda").eval()
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
@@ -35,14 +43,27 @@ def build(variant, dtype):
             parameter.data.normal_(0, 0.1)
         else:
             parameter.data.normal_(1, 0.1)
-    if getattr(model.patch_embed, "use_positional_embeddings", False):
+    if variant in SIZES and getattr(model.patch_embed, "use_positional_embeddings", False):
         # Not saved with the weights: to_empty left it undefined.
         p = model.patch_embed
         p.pos_embedding = p._get_positional_embeddings(p.sample_height, p.sample_width, p.sample_frames, "cuda")
     return model
 
 
+def flux_inputs(model, variant, dtype):
+    rows, guided = FLUX[variant]
+    generator = torch.Generator("cuda").manual_seed(1)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, device="cuda", dtype=dtype)
+    places = torch.cartesian_prod(torch.zeros(1), torch.arange(64.0), torch.arange(64.0)).to("cuda", dtype)
+    return {"hidden_states": draw(1, 64 * 64, 64), "encoder_hidden_states": draw(1, rows, 4096),
+            "pooled_projections": draw(1, 768), "timestep": torch.tensor([0.5], device="cuda", dtype=dtype),
+            "guidance": torch.tensor([3.5], device="cuda") if guided else None, "img_ids": places,
+            "txt_ids": torch.zeros(rows, 3, device="cuda", dtype=dtype), "return_dict": False}
+
+
 def inputs(model, variant, dtype):
+    if variant in FLUX:
+        return flux_inputs(model, variant, dtype)
     frames, height, width = SIZES[variant]
     config = model.config
     generator = torch.Generator("cuda").manual_seed(1)
@@ -73,7 +94,7 @@ def milliseconds(call):
 @torch.inference_mode()
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("variant", choices=SIZES)
+    parser.add_argument("variant", choices=[*SIZES, *FLUX])
     parser.add_argument("--attention", nargs="+", default=["default"], choices=["default", *BACKENDS])
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()

@@ -511,7 +511,7 @@ cudaError_t launch_quantize_as(const PrologueParams& params, cudaStream_t stream
     constexpr int kBytes = kGroups * int(sizeof(typename Work::Staging));
     const Pieces pieces(shape, Work::kKeys);
     const unsigned wanted = unsigned(tiles(pieces.count(), kGroups));
-    const unsigned blocks = std::min(wanted, unsigned(processors_for(shape)));
+    const unsigned blocks = std::min(wanted, unsigned(processors_for(shape, kPlain)));
     return sagelab::kernel::launch(quantize_kernel<T, kLanes, kArch, kPlain>,
                                    {blocks, dim3(kThreads, kGroups), kBytes}, stream, params, scratch,
                                    pieces);

@@ -36,7 +36,8 @@ struct Scratch {
 Scratch scratch_of(const PrologueParams& params);
 
 // How many processors the quantization takes: all, or where attention runs beside, what keeps ahead of it.
-int processors_for(const AttentionParams& shape);
+// plain: neither norm nor RoPE.
+int processors_for(const AttentionParams& shape, bool plain);
 
 cudaError_t launch_statistics(const PrologueParams& params, cudaStream_t stream);
 cudaError_t launch_quantize(const PrologueParams& params, cudaStream_t stream);
