@@ -14,6 +14,7 @@
 #include "pipelines/core/config.h"
 #include "pipelines/core/files/sha256.h"
 #include "pipelines/core/weights.h"
+#include "pipelines/flux/pipeline.h"
 
 namespace sagelab {
 namespace {
@@ -114,7 +115,7 @@ std::vector<std::string> check_variant(const Family& family, const Request& requ
 }
 
 std::span<const Family> families() {
-  static const std::array kFamilies = {cogvideox::family()};
+  static const std::array kFamilies = {cogvideox::family(), flux::family()};
   return kFamilies;
 }
 

@@ -13,7 +13,8 @@
 #include "attention/registry.h"
 #include "pipelines/cogvideox/pipeline.h"
 #include "pipelines/cogvideox/plan.h"
-#include "pipelines/core/utf8.h"
+#include "pipelines/common/checks.h"
+#include "pipelines/common/outlook.h"
 #include "pipelines/footprint.h"
 
 namespace sagelab::cogvideox {
@@ -26,25 +27,11 @@ constexpr int kSteps = 50;
 constexpr double kGuidance = 6;
 constexpr int64_t kTextLength = 226;
 
-void check_multiple(const char* name, int value, int64_t unit) {
-  if (value > 0 && value % unit == 0) return;
-  const int64_t below = value / unit * unit;
-  const std::string nearest =
-      below >= unit ? fmt::format("{} or {}", below, below + unit) : fmt::format("{}", unit);
-  throw Error(fmt::format("{} is {}, not a multiple of {}", name, value, unit), "nearest: " + nearest);
-}
-
 void check_frames(int frames, int64_t ratio) {
   if (frames > 0 && (frames - 1) % ratio == 0) return;
   const int64_t below = frames > 0 ? (frames - 1) / ratio * ratio + 1 : 1;
   throw Error(fmt::format("num_frames is {}, not of the form {}k + 1", frames, ratio),
               frames > 0 ? fmt::format("nearest: {} or {}", below, below + ratio) : "nearest: 1");
-}
-
-void check_choice(const char* name, const std::string& value, std::initializer_list<const char*> choices) {
-  for (const char* choice : choices)
-    if (value == choice) return;
-  throw Error(fmt::format("{} is \"{}\", not one of: {}", name, value, fmt::join(choices, ", ")));
 }
 
 void fill_defaults(Request& r, const Folder& folder) {
@@ -68,23 +55,9 @@ void check_sizes(const Request& r, const Folder& folder) {
   check_positions(c, g.extent());
 }
 
-void check_numbers(const Request& r) {
-  if (!(std::isfinite(*r.guidance_scale) && *r.guidance_scale >= 0))
-    throw Error(fmt::format("guidance_scale is {}, not a number of at least 0", *r.guidance_scale),
-                "above 1 guides, up to 1 does not");
-  if (!(std::isfinite(*r.fps) && *r.fps > 0 && *r.fps <= 1000))
-    throw Error(fmt::format("fps is {}, not within 0 to 1000", *r.fps));
-  if (r.preview < 0) throw Error(fmt::format("preview is {}, not a number of steps", r.preview));
-}
-
 Request resolve(const Request& request) {
   Request r = request;
-  check_utf8(r.prompt, "prompt");
-  check_utf8(r.negative_prompt, "negative prompt");
-  check_choice("vae_tiling", r.vae_tiling, {"auto", "on", "off"});
-  check_choice("offload", r.offload, {"auto", "none", "encoders"});
-  check_choice("attention_switch", r.attention_switch, {"forward", "call"});
-  check_options(r.options, options());
+  check_words(r, options());
   const Folder folder(r);
   fill_defaults(r, folder);
   check_numbers(r);
@@ -98,12 +71,10 @@ Request resolve(const Request& request) {
   const attention::Problem problem = attention_problem(folder, r, target);
   attention::require_supported(*attention::make_backend(r.attention), problem);
   for (const auto& planned : switches_of(r)) attention::require_supported(*planned.backend, problem);
-  resolve_automatic(r, folder, memory_for_tensors(target.device));
+  const int64_t available = memory_for_tensors(target.device);
+  choose_for_memory(
+      r, [&](const Request& asked) { return peak_by_phase(folder, asked, available); }, available);
   return r;
-}
-
-int nearest_multiple(int value, int unit) {
-  return std::max(1, (value + (unit - 1) / 2) / unit) * unit;  // of two as near, the smaller one
 }
 
 Request fit(const Request& request) {

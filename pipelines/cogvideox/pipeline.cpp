@@ -14,69 +14,23 @@
 #include "attention/error.h"
 #include "pipelines/cogvideox/plan.h"
 #include "pipelines/cogvideox/sampler.h"
+#include "pipelines/common/folder.h"
+#include "pipelines/common/preview.h"
 
 namespace sagelab::cogvideox {
 namespace {
 
-namespace fs = std::filesystem;
-
-template <typename T>
-T parse(const fs::path& file) {
-  Config config(file);
-  return T(config);
-}
-
-std::string class_in(const nlohmann::json& index, const std::string& component) {
-  const auto entry = index.find(component);
-  const bool named =
-      entry != index.end() && entry->is_array() && entry->size() == 2 && (*entry)[1].is_string();
-  return named ? (*entry)[1].get<std::string>() : "";
-}
-
-// model_index.json names a library and a class per component; a component that it adds must be null.
-nlohmann::json checked_index(const fs::path& file) {
-  nlohmann::json index = read_json(file);
-  static const std::map<std::string, std::vector<std::string>> kClasses = {
-      {"tokenizer", {"T5Tokenizer", "T5TokenizerFast"}},
-      {"text_encoder", {"T5EncoderModel"}},
-      {"transformer", {"CogVideoXTransformer3DModel"}},
-      {"vae", {"AutoencoderKLCogVideoX"}},
-      {"scheduler", {std::string(kDdimClass), std::string(kDpmClass)}}};
-  for (const auto& [key, entry] : index.items()) {
-    if (key.starts_with('_') || kClasses.count(key)) continue;
-    if (!entry.is_null() && entry != nlohmann::json::array({nullptr, nullptr}))
-      throw Error(fmt::format("{}: unknown key {} = {}", file.string(), key, entry.dump()),
-                  "this program would ignore it; remove it if that is right");
-  }
-  for (const auto& [name, classes] : kClasses) {
-    const std::string found = class_in(index, name);
-    if (std::find(classes.begin(), classes.end(), found) == classes.end())
-      throw Error(fmt::format("{}: {} is {}, not {}", file.string(), name, found.empty() ? "missing" : found,
-                              fmt::join(classes, " or ")));
-  }
-  return index;
+const ComponentClasses& classes() {
+  static const ComponentClasses kClasses = {{"tokenizer", {"T5Tokenizer", "T5TokenizerFast"}},
+                                            {"text_encoder", {"T5EncoderModel"}},
+                                            {"transformer", {"CogVideoXTransformer3DModel"}},
+                                            {"vae", {"AutoencoderKLCogVideoX"}},
+                                            {"scheduler", {std::string(kDdimClass), std::string(kDpmClass)}}};
+  return kClasses;
 }
 
 at::Tensor ids_of(const Tokens& tokens, const at::Device& device) {
   return at::tensor(tokens.ids, at::kLong).unsqueeze(0).to(device);
-}
-
-// The first three principal components over channels, two standard deviations to the ends of the range.
-at::Tensor principal_colours(const at::Tensor& latents) {  // [T, C, h, w]
-  const int64_t channels = latents.size(1);
-  const at::Tensor rows = latents.permute({0, 2, 3, 1}).reshape({-1, channels}).to(at::kFloat);
-  const at::Tensor centred = rows - rows.mean(0, true);
-  const at::Tensor covariance = (at::matmul(centred.t(), centred) / double(rows.size(0))).cpu();
-  at::Tensor axes = std::get<1>(at::linalg_eigh(covariance)).flip({1}).slice(1, 0, 3);  // largest first
-  // An axis has no sign of its own; without a rule colours would flip between steps.
-  const at::Tensor largest = axes.gather(0, axes.abs().argmax(0, true));
-  axes = (axes * largest.sign()).to(centred.device());
-  at::Tensor colours = at::matmul(centred, axes);
-  colours = colours / (2 * colours.square().mean(0, true).sqrt()).clamp_min(1e-6);
-  if (colours.size(1) < 3) colours = colours.slice(1, 0, 1).expand({-1, 3});
-  return colours.clamp(-1, 1)
-      .view({latents.size(0), latents.size(2), latents.size(3), 3})
-      .permute({0, 3, 1, 2});
 }
 
 }  // namespace
@@ -84,10 +38,10 @@ at::Tensor principal_colours(const at::Tensor& latents) {  // [T, C, h, w]
 Folder::Folder(const Request& request)
     : root(request.model),
       variant(request.variant),
-      scheduler(class_in(checked_index(root / "model_index.json"), "scheduler")),
-      transformer(parse<TransformerConfig>(root / "transformer/config.json")),
-      vae(parse<VaeConfig>(root / "vae/config.json")),
-      text(parse<T5Config>(root / "text_encoder/config.json")) {
+      scheduler(class_in(checked_index(root / "model_index.json", classes()), "scheduler")),
+      transformer(parse_config<TransformerConfig>(root / "transformer/config.json")),
+      vae(parse_config<VaeConfig>(root / "vae/config.json")),
+      text(parse_config<T5Config>(root / "text_encoder/config.json")) {
   const auto agree = [&](const char* a, int64_t x, const char* b, int64_t y) {
     if (x != y) throw Error(fmt::format("{}: {} = {} does not fit {} = {}", root.string(), a, x, b, y));
   };

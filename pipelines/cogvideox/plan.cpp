@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <array>
 
-#include "attention/aten/sdpa.h"
 #include "attention/error.h"
 #include "attention/joint.h"
-#include "attention/registry.h"
 #include "pipelines/cogvideox/pipeline.h"
+#include "pipelines/common/outlook.h"
+#include "pipelines/common/text_memory.h"
 #include "pipelines/footprint.h"
 
 namespace sagelab::cogvideox {
@@ -75,12 +75,6 @@ Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, 
   return s;
 }
 
-// T5's attention is LibTorch's own.
-int64_t text_tile(const T5Config& c, int64_t rows, const Target& target) {
-  if (!target.device.is_cpu()) return 0;
-  return attention::flash_tile_bytes({1, c.num_heads, c.num_heads, rows, rows, c.d_kv, target.dtype});
-}
-
 // Note [Peak of a forward]
 // In the order of transformer.cpp, in tensors of X = batch * (text + video) * D elements. The largest moment
 // is the joint call: the residual x, the normed input y, q, k and v as one, and what the backend makes of
@@ -89,9 +83,7 @@ int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& reque
   const TransformerConfig& c = folder.transformer;
   const int64_t x = s.batch * s.rows * c.dim() * s.element;
   const attention::Problem problem = attention_problem(folder, request, target);
-  int64_t most = attention::make_backend(request.attention)->joint_bytes(problem, c.rotary);
-  for (const auto& planned : switches_of(request))
-    most = std::max(most, planned.backend->joint_bytes(problem, c.rotary));
+  const int64_t most = joint_bytes(request, problem, c.rotary);
   return std::max(5 * x + most, (c.gated_ff ? 13 : 6) * x) + 2 * s.latents;
 }
 
@@ -102,21 +94,6 @@ int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& reque
       attention::gather_bytes(attention_problem(folder, request, target), folder.transformer.rotary);
   const int64_t captured = 5 * x + std::max(gathered.peak, gathered.kept + x) + 2 * s.latents;
   return std::max<int64_t>(0, captured - forward_bytes(folder, s, request, target));
-}
-
-// Note [Peak of an encoding]
-// In the order of t5.cpp, one prompt of L rows: the relative positions' buckets in the making (int64 and
-// fp32, 62 bytes for each pair of rows); the bias per head, twice while it is laid out, then once for all
-// blocks; and a block: q, k, v and output, or the hidden rows with what the activation makes of them
-// (gelu_new is eight operations).
-int64_t encode_bytes(const Folder& folder, const Geometry& g, const Sizes& s, const Target& target) {
-  const T5Config& c = folder.text;
-  const int64_t rows = g.text_tokens, pairs = rows * rows, bias = c.num_heads * pairs * s.element;
-  const int64_t attention = rows * (5 * c.num_heads * c.d_kv + 4 * c.d_model) * s.element;
-  const int64_t hidden = c.activation == Activation::GeluNew ? 10 : c.gated ? 3 : 2;
-  const int64_t ff = rows * (hidden * c.d_ff + 4 * c.d_model) * s.element;
-  const int64_t block = std::max(attention + text_tile(c, rows, target), ff);
-  return std::max({62 * pairs, 8 * pairs + 2 * bias, bias + block});
 }
 
 }  // namespace
@@ -161,7 +138,7 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   const int64_t transformer = component_bytes(folder, "transformer", target.dtype);
   const int64_t vae = component_bytes(folder, "vae", target.dtype);
   const int64_t kept = request.offload == "none" ? t5 : 0;
-  const int64_t encode = t5 + s.embeds + encode_bytes(folder, g, s, target);
+  const int64_t encode = t5 + s.embeds + t5_encode_bytes(folder.text, g.text_tokens, target);
   const int64_t denoise =
       kept + transformer + s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, request, target);
   const int64_t decode = vae + s.embeds + 2 * s.latents +
@@ -170,47 +147,6 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   const bool stays = request.offload == "none" || decode + transformer <= available;
   return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};
 }
-
-namespace {
-
-bool fits(const Folder& folder, const Request& request, const std::string& phase, int64_t available) {
-  for (const auto& [name, bytes] : peak_by_phase(folder, request, available))
-    if ((phase.empty() || name == phase) && bytes > available) return false;
-  return true;
-}
-
-}  // namespace
-
-// Choices that can change bits or memory are made once, and stored. While offload is still "auto", the peak
-// of decoding is that of a run which has freed all else.
-void resolve_automatic(Request& r, const Folder& folder, int64_t available) {
-  if (r.vae_tiling == "auto") {
-    r.vae_tiling = "off";
-    if (!fits(folder, r, "decode", available)) r.vae_tiling = "on";
-  }
-  if (r.offload == "auto") {
-    r.offload = "none";
-    if (!fits(folder, r, "", available)) r.offload = "encoders";
-  }
-}
-
-namespace {
-
-Plan::Component component_of(const Folder& folder, const std::string& name, at::ScalarType dtype) {
-  Plan::Component component;
-  component.name = name;
-  const auto tensors = list_folder(folder.root / name, stem_of(name), folder.variant);
-  const bool tied =
-      std::any_of(tensors.begin(), tensors.end(), [](const auto& t) { return t.key == kEmbedding; });
-  for (const TensorInfo& tensor : tensors) {
-    if (!tied || tensor.key != kTiedEmbedding) component.parameters += numel(tensor.shape);
-    component.file_bytes += tensor.bytes;
-  }
-  component.bytes = component_bytes(folder, name, dtype);
-  return component;
-}
-
-}  // namespace
 
 void check_weights(const Folder& folder) {
   for (const char* name : {"text_encoder", "transformer", "vae"}) {
@@ -241,8 +177,13 @@ Plan plan(const Folder& folder, const Request& request) {
   plan.problems = {attention_problem(folder, request, target)};
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.frames, folder.transformer.in_channels, g.height, g.width};
-  for (const char* name : {"text_encoder", "transformer", "vae"})
-    plan.components.push_back(component_of(folder, name, target.dtype));
+  for (const char* name : {"text_encoder", "transformer", "vae"}) {
+    const auto files = list_folder(folder.root / name, stem_of(name), folder.variant);
+    const bool tied =
+        std::any_of(files.begin(), files.end(), [](const TensorInfo& t) { return t.key == kEmbedding; });
+    plan.components.push_back(component_of(name, files, component_bytes(folder, name, target.dtype),
+                                           tied ? kTiedEmbedding : std::string_view()));
+  }
   plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;
 }

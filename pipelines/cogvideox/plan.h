@@ -26,10 +26,6 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
                                                            int64_t available);
 // The one attention problem that every block of a resolved request has.
 attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target);
-// Chooses vae_tiling and offload where they are "auto", in this order, so that tensors stay within
-// `available` bytes: the VAE is cut only where freeing all else would not do, the text encoder and the
-// transformer are freed only where keeping them would not fit.
-void resolve_automatic(Request& request, const Folder& folder, int64_t available);
 
 // What a component's files hold and we leave unread: the encoder of the VAE, T5's second name of its
 // embedding.

@@ -57,6 +57,7 @@ class Weights {
   void require_all_read(std::span<const std::string_view> ignored = {}) const;
   // (full key, shape) of everything asked for so far, sorted: what a model reads.
   std::vector<std::pair<std::string, std::vector<int64_t>>> requested() const;
+  int64_t bytes() const;  // what all of that takes on the target; on the meta target, what it would
 
  private:
   struct Asked;  // what was asked for so far, shared by all views

@@ -30,6 +30,7 @@ void prefer_huge_pages(const at::Tensor& tensor) {
 
 struct Weights::Asked {
   std::map<std::string, std::vector<int64_t>> shapes;
+  int64_t bytes = 0;
 };
 
 Weights::Weights(std::shared_ptr<WeightSource> source, Target target)
@@ -71,6 +72,7 @@ at::Tensor Weights::allocate(const std::string& key, at::IntArrayRef shape,
   const auto options = at::TensorOptions().dtype(dtype.value_or(target_.dtype)).device(target_.device);
   try {
     at::Tensor tensor = at::empty(shape, options);
+    asked_->bytes += int64_t(tensor.nbytes());
     if (tensor.is_cpu()) prefer_huge_pages(tensor);
     return tensor;
   } catch (const c10::Error& e) {
@@ -163,6 +165,10 @@ void Weights::require_all_read(std::span<const std::string_view> ignored) const 
 
 std::vector<std::pair<std::string, std::vector<int64_t>>> Weights::requested() const {
   return {asked_->shapes.begin(), asked_->shapes.end()};
+}
+
+int64_t Weights::bytes() const {
+  return asked_->bytes;
 }
 
 }  // namespace sagelab

@@ -6,6 +6,7 @@
 
 #include "pipelines/cogvideox/pipeline.h"
 #include "pipelines/cogvideox/plan.h"
+#include "pipelines/common/outlook.h"
 #include "pipelines/registry.h"
 #include "tests/support/parity.h"
 
@@ -113,6 +114,11 @@ int64_t peak_of(const std::vector<std::pair<std::string, int64_t>>& phases, cons
   return peak;
 }
 
+void choose(Request& r, const cogvideox::Folder& parts, int64_t available) {
+  choose_for_memory(
+      r, [&](const Request& asked) { return cogvideox::peak_by_phase(parts, asked, available); }, available);
+}
+
 // Each automatic choice at the last byte that still allows it, and at one byte less.
 TEST_P(FullSize, AutomaticChoicesTurnAtTheirThresholds) {
   const Request given = family_of(folder).resolve(request());
@@ -123,7 +129,7 @@ TEST_P(FullSize, AutomaticChoicesTurnAtTheirThresholds) {
     return r;
   };
   const auto chosen = [&](Request r, int64_t available) {
-    cogvideox::resolve_automatic(r, parts, available);
+    choose(r, parts, available);
     return r.vae_tiling + ", " + r.offload;
   };
   const auto peak = [&](const char* tiling, const char* offload, const char* phase) {
@@ -159,7 +165,7 @@ TEST_P(FullSize, OffloadIsDecidedForTheTilingThatRuns) {
   r.vae_tiling = "off", r.offload = "encoders";
   ASSERT_GT(peak_of(cogvideox::peak_by_phase(parts, r, 0), "decode"), tiled);
   r.vae_tiling = r.offload = "auto";
-  cogvideox::resolve_automatic(r, parts, tiled);
+  choose(r, parts, tiled);
   EXPECT_EQ(r.vae_tiling, "on");
   EXPECT_EQ(r.offload, "none");
 }

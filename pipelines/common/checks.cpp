@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/common/checks.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "attention/error.h"
+#include "pipelines/core/utf8.h"
+
+namespace sagelab {
+
+void check_multiple(const char* name, int value, int64_t unit) {
+  if (value > 0 && value % unit == 0) return;
+  const int64_t below = value / unit * unit;
+  const std::string nearest =
+      below >= unit ? fmt::format("{} or {}", below, below + unit) : fmt::format("{}", unit);
+  throw Error(fmt::format("{} is {}, not a multiple of {}", name, value, unit), "nearest: " + nearest);
+}
+
+void check_choice(const char* name, const std::string& value, std::initializer_list<const char*> choices) {
+  for (const char* choice : choices)
+    if (value == choice) return;
+  throw Error(fmt::format("{} is \"{}\", not one of: {}", name, value, fmt::join(choices, ", ")));
+}
+
+void check_words(const Request& r, const std::vector<Option>& options) {
+  check_utf8(r.prompt, "prompt");
+  check_utf8(r.negative_prompt, "negative prompt");
+  check_choice("vae_tiling", r.vae_tiling, {"auto", "on", "off"});
+  check_choice("offload", r.offload, {"auto", "none", "encoders"});
+  check_choice("attention_switch", r.attention_switch, {"forward", "call"});
+  check_options(r.options, options);
+}
+
+void check_numbers(const Request& r) {
+  if (!(std::isfinite(*r.guidance_scale) && *r.guidance_scale >= 0))
+    throw Error(fmt::format("guidance_scale is {}, not a number of at least 0", *r.guidance_scale),
+                "above 1 guides, up to 1 does not");
+  if (!(std::isfinite(*r.fps) && *r.fps > 0 && *r.fps <= 1000))
+    throw Error(fmt::format("fps is {}, not within 0 to 1000", *r.fps));
+  if (r.preview < 0) throw Error(fmt::format("preview is {}, not a number of steps", r.preview));
+}
+
+int nearest_multiple(int value, int unit) {
+  return std::max(1, (value + (unit - 1) / 2) / unit) * unit;
+}
+
+}  // namespace sagelab

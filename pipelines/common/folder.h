@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// model_index.json: a library and a class for each component.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "pipelines/core/config.h"
+
+namespace sagelab {
+
+// The classes that a family takes for each component; one that may be missing has "" among them.
+using ComponentClasses = std::map<std::string, std::vector<std::string>>;
+
+// The class that an index names for a component; empty where it names none.
+std::string class_in(const nlohmann::json& index, const std::string& component);
+// Throws sagelab::Error for a class that is not among those, and for a component that the family does not
+// know unless it is null.
+nlohmann::json checked_index(const std::filesystem::path& file, const ComponentClasses& classes);
+
+template <typename T>
+T parse_config(const std::filesystem::path& file) {
+  Config config(file);
+  return T(config);
+}
+
+}  // namespace sagelab

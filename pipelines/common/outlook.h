@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What families work out alike before anything is loaded.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pipelines/registry.h"
+
+namespace sagelab {
+
+using Peaks = std::vector<std::pair<std::string, int64_t>>;  // by phase, bytes
+
+// Chooses vae_tiling and offload where they are "auto", in this order, so that tensors stay within
+// `available` bytes: the VAE is cut only where freeing all else would not do, encoders and the transformer
+// are freed only where keeping them would not fit. Choices that can change bits or memory are made once, and
+// stored. While offload is still "auto", peaks() should tell the peak of decoding of a run which has freed
+// all else.
+void choose_for_memory(Request& request, const std::function<Peaks(const Request&)>& peaks,
+                       int64_t available);
+
+// A component as the plan shows it. bytes: what its tensors take in the run's dtype. doubled: a second name
+// of a tensor, not counted again; or empty.
+Plan::Component component_of(const std::string& name, const std::vector<TensorInfo>& files, int64_t bytes,
+                             std::string_view doubled = {});
+
+// The most that the backend of a request and those it plans to switch to take in a joint call.
+int64_t joint_bytes(const Request& request, const attention::Problem& problem, bool rotated);
+
+}  // namespace sagelab

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/common/text_memory.h"
+
+#include <algorithm>
+
+#include "attention/aten/sdpa.h"
+
+namespace sagelab {
+
+// Note [Peak of an encoding]
+// In the order of t5.cpp, one prompt of L rows: the relative positions' buckets in the making (int64 and
+// fp32, 62 bytes for each pair of rows); the bias per head, twice while it is laid out, then once for all
+// blocks; and a block: q, k, v and output, or the hidden rows with what the activation makes of them
+// (gelu_new is eight operations). T5's attention is LibTorch's own.
+int64_t t5_encode_bytes(const T5Config& c, int64_t rows, const Target& target) {
+  const int64_t element = int64_t(c10::elementSize(target.dtype));
+  const int64_t pairs = rows * rows, bias = c.num_heads * pairs * element;
+  const int64_t attention = rows * (5 * c.num_heads * c.d_kv + 4 * c.d_model) * element;
+  const int64_t tile =
+      target.device.is_cpu()
+          ? attention::flash_tile_bytes({1, c.num_heads, c.num_heads, rows, rows, c.d_kv, target.dtype})
+          : 0;
+  const int64_t hidden = c.activation == Activation::GeluNew ? 10 : c.gated ? 3 : 2;
+  const int64_t ff = rows * (hidden * c.d_ff + 4 * c.d_model) * element;
+  return std::max({62 * pairs, 8 * pairs + 2 * bias, bias + std::max(attention + tile, ff)});
+}
+
+}  // namespace sagelab

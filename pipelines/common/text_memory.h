@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Peaks of encoding one prompt, bytes beside the encoder's own weights.
+#pragma once
+
+#include <cstdint>
+
+#include "pipelines/text/t5.h"
+
+namespace sagelab {
+
+int64_t t5_encode_bytes(const T5Config& config, int64_t rows, const Target& target);
+
+}  // namespace sagelab

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// FLUX.1's line in the table of families: options, defaults, released variants.
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+
+#include "attention/dtype.h"
+#include "attention/error.h"
+#include "attention/registry.h"
+#include "pipelines/common/checks.h"
+#include "pipelines/flux/pipeline.h"
+#include "pipelines/flux/plan.h"
+#include "pipelines/footprint.h"
+
+namespace sagelab::flux {
+namespace {
+
+using Json = nlohmann::json;
+
+// diffusers' __call__ defaults; the size is a constant of its pipeline.
+constexpr int kSteps = 28, kSampleSize = 128;
+constexpr double kGuidance = 3.5;
+constexpr int64_t kTextLength = 512;
+
+void fill_defaults(Request& r, const Folder& folder) {
+  const int size = kSampleSize * int(folder.vae.spatial_compression());
+  if (!r.height) r.height = size;
+  if (!r.width) r.width = size;
+  if (!r.num_frames) r.num_frames = 1;
+  if (!r.steps) r.steps = kSteps;
+  if (!r.guidance_scale) r.guidance_scale = kGuidance;
+  if (!r.fps) r.fps = 1;
+  for (const Option& option : options()) r.options[option.name] = option_value(r, options(), option.name);
+}
+
+Request resolve(const Request& request) {
+  Request r = request;
+  check_words(r, options());
+  const Folder folder(r);
+  fill_defaults(r, folder);
+  check_numbers(r);
+  const int64_t unit = 2 * folder.vae.spatial_compression();
+  check_multiple("height", *r.height, unit);
+  check_multiple("width", *r.width, unit);
+  if (*r.num_frames != 1)
+    throw Error(fmt::format("num_frames is {}, and this model makes pictures", *r.num_frames),
+                "leave it out, or make it 1");
+  sampler_of(folder, r);
+  const Target target = resolve_target(r);
+  r.device = device_name(target.device);
+  r.dtype = dtype_name(target.dtype);
+  if (r.attention.empty()) r.attention = attention::default_spec(target.device);
+  // Known before anything is loaded.
+  const attention::Problem problem = attention_problem(folder, r, target);
+  attention::require_supported(*attention::make_backend(r.attention), problem);
+  for (const auto& planned : switches_of(r)) attention::require_supported(*planned.backend, problem);
+  const int64_t available = memory_for_tensors(target.device);
+  choose_for_memory(
+      r, [&](const Request& asked) { return peak_by_phase(folder, asked, available); }, available);
+  return r;
+}
+
+Request fit(const Request& request) {
+  const Folder folder(request);
+  const int unit = int(2 * folder.vae.spatial_compression());
+  Request r = request;
+  if (r.width) r.width = nearest_multiple(*r.width, unit);
+  if (r.height) r.height = nearest_multiple(*r.height, unit);
+  if (r.num_frames) r.num_frames = 1;
+  return r;
+}
+
+struct Variant {
+  const char* name;
+  int64_t text_tokens;
+  bool guidance;
+};
+constexpr Variant kVariants[] = {{"schnell", 256, false}, {"dev", 512, true}};
+
+const Variant& variant_of(const std::string& name) {
+  for (const Variant& v : kVariants)
+    if (name == v.name) return v;
+  throw Error(fmt::format("no variant \"{}\" of FLUX.1", name), "known: schnell, dev");
+}
+
+// 1024 x 1024.
+BenchModel bench(const std::string& name, const Target& target) {
+  constexpr Grid kGrid{64, 64};
+  const Variant& variant = variant_of(name);
+  Config config(Json{{"guidance_embeds", variant.guidance}}, "FLUX.1-" + name);
+  const TransformerConfig c(config);
+  const Weights w(random_source(0), target);
+  const auto model = std::make_shared<const Transformer>(w, c);
+  w.require_all_read();
+  auto generator = at::detail::createCPUGenerator(0);
+  const auto drawn = [&](at::IntArrayRef shape) {
+    return at::randn(shape, generator, at::TensorOptions(at::kFloat)).to(target.device, target.dtype);
+  };
+  Inputs inputs;
+  inputs.tokens = drawn({1, kGrid.tokens(), c.in_channels});
+  inputs.text = drawn({1, variant.text_tokens, c.joint_attention_dim});
+  inputs.pooled = drawn({1, c.pooled_projection_dim});
+  inputs.t = at::full({1}, 0.5, inputs.tokens.options());
+  if (c.guidance_embeds)
+    inputs.guidance = at::full({1}, kGuidance, inputs.tokens.options().dtype(at::kFloat));
+  inputs.rope = rope_table(c, variant.text_tokens, kGrid, target);
+
+  BenchModel result;
+  result.forward = [=](const Forward& forward) { return (*model)(inputs, forward); };
+  result.latent_shape = inputs.tokens.sizes().vec();
+  result.tokens = variant.text_tokens + kGrid.tokens();
+  result.flops = flops(c, kGrid.tokens(), variant.text_tokens);
+  return result;
+}
+
+}  // namespace
+
+const std::vector<Option>& options() {
+  static const std::vector<Option> kOptions = {
+      {"max_sequence_length",
+       kTextLength,
+       1,
+       double(kTextLength),
+       {},
+       "tokens of T5, padding included; longer prompts are cut. schnell was trained on 256"},
+      {"true_cfg_scale",
+       1.0,
+       0,
+       100,
+       {},
+       "above 1 guides by the negative prompt, with a second forward a step; dev's own guidance is an input"},
+      {"prompt_2", std::string(), 0, 0, {}, "what T5 reads; empty: the prompt, which CLIP reads"},
+      {"negative_prompt_2", std::string(), 0, 0, {}, "what T5 reads; empty: the negative prompt"},
+  };
+  return kOptions;
+}
+
+Family family() {
+  Family f;
+  f.name = "flux";
+  f.class_name = "FluxPipeline";
+  f.help = "FLUX.1 schnell and dev: text to image";
+  f.options = []() -> const std::vector<Option>& { return options(); };
+  f.resolve = resolve;
+  f.fit = fit;
+  f.plan = [](const Request& request) { return plan(Folder(request), request); };
+  f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
+    return std::make_unique<Flux>(request);
+  };
+  for (const Variant& variant : kVariants) f.variants.push_back(variant.name);
+  f.variant_dtype = [](const std::string&) { return std::string("bf16"); };
+  f.bench = bench;
+  f.names = [](const std::string& component, const Json& json) {
+    return requested_names(component, Config(json, component));
+  };
+  f.components.assign(std::begin(kComponents), std::end(kComponents));
+  return f;
+}
+
+}  // namespace sagelab::flux

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// diffusers FluxPipeline (FLUX.1 schnell and dev): CLIP's pooled row and T5's padded rows, all of them
+// attended to; guidance as an input of the model, and true guidance by a second forward. Latents are packed:
+// [1, N, 4C].
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "pipelines/core/memory.h"
+#include "pipelines/flux/plan.h"
+#include "pipelines/flux/transformer.h"
+#include "pipelines/pipeline.h"
+#include "pipelines/registry.h"
+#include "pipelines/text/tokenizer.h"
+
+namespace sagelab::flux {
+
+const std::vector<Option>& options();
+// Two forwards a step: true_cfg_scale above 1.
+bool is_guided(const Request& request);
+std::unique_ptr<FlowMatchEuler> sampler_of(const Folder& folder, const Request& request);
+
+// What either encoder reads of one side of a request.
+struct Texts {
+  std::string clip, t5;
+  int64_t t5_length = 0;  // in tokens, padding included
+  auto operator<=>(const Texts&) const = default;
+};
+// [negative,] positive. An empty prompt_2 is the prompt, as in diffusers; so for the negative ones.
+std::vector<Texts> texts_of(const Request& request);
+struct TextTokens {
+  Tokens clip, t5;
+};
+// Both tokenizers of a folder. Throws sagelab::Error where an encoder has no row for an id.
+class Tokenizers {
+ public:
+  explicit Tokenizers(const Folder& folder);
+  TextTokens operator()(const Texts& texts) const;
+
+ private:
+  const Folder& folder_;
+  std::unique_ptr<Tokenizer> clip_, t5_;
+  int64_t clip_length_;
+};
+
+struct FluxState : State {
+  attention::Rope rope;
+  at::Tensor guidance;  // [1] fp32, or undefined
+  double true_cfg_scale = 1;
+  Grid grid;
+};
+
+class Flux final : public Pipeline {
+ public:
+  using Available = std::function<int64_t(at::Device)>;  // bytes that may still be taken
+  explicit Flux(const Request& request, Available available = available_memory);
+  void expect(std::vector<Request> requests) override;
+  Conditioning encode(const Request& request, const RunContext& run) override;
+  std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
+                                 const RunContext& run) override;
+  at::Tensor predict(const State& state, int i, const Forward& forward) override;
+  void advance(State& state, int i, const at::Tensor& prediction) override;
+  at::Tensor preview(const State& state) override;
+  at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
+
+ private:
+  struct Row {
+    at::Tensor pooled, embeds;  // [1, C], [1, L, C] on the host
+    bool clip_cut = false, t5_cut = false;
+  };
+  template <class Model, class Make>
+  void load(std::unique_ptr<Model>& held, const std::string& name, const RunContext& run, const Make& make);
+  void load_encoders(const RunContext& run);
+  void load_transformer(const RunContext& run);
+  void load_vae(const RunContext& run);
+  void encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run);
+  // Frees the transformer, then (unless decoding needs it) the VAE, where so many bytes would not fit beside
+  // them.
+  void make_room(int64_t bytes, const Request& request, bool decoding = false);
+
+  Folder folder_;
+  Target target_;
+  Available available_;
+  std::unique_ptr<ClipTextEncoder> clip_;
+  std::unique_ptr<T5Encoder> t5_;
+  std::unique_ptr<Transformer> transformer_;
+  std::unique_ptr<AutoencoderKL> vae_;
+  // Of the last request, so that another seed does not load the encoders again, and of those expected.
+  std::map<Texts, Row> rows_;
+  std::vector<Texts> expected_;
+};
+
+Family family();
+
+}  // namespace sagelab::flux

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/flux/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "attention/error.h"
+#include "attention/joint.h"
+#include "pipelines/common/folder.h"
+#include "pipelines/common/text_memory.h"
+#include "pipelines/flux/pipeline.h"
+#include "pipelines/footprint.h"
+
+namespace sagelab::flux {
+namespace {
+
+// T5's embedding has two names; files carry either or both.
+constexpr const char* kEmbedding = "shared.weight";
+constexpr const char* kTiedEmbedding = "encoder.embed_tokens.weight";
+
+const ComponentClasses& classes() {
+  static const ComponentClasses kClasses = {{"tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"}},
+                                            {"tokenizer_2", {"T5TokenizerFast", "T5Tokenizer"}},
+                                            {"text_encoder", {"CLIPTextModel"}},
+                                            {"text_encoder_2", {"T5EncoderModel"}},
+                                            {"transformer", {"FluxTransformer2DModel"}},
+                                            {"vae", {"AutoencoderKL"}},
+                                            {"scheduler", {std::string(kFlowMatchEulerClass)}}};
+  return kClasses;
+}
+
+// Looked at before any config: what is wrong with the whole comes first.
+std::filesystem::path checked_root(const Request& request) {
+  const std::filesystem::path root = request.model;
+  checked_index(root / "model_index.json", classes());
+  return root;
+}
+
+const char* stem_of(const std::string& component) {
+  return component.starts_with("text_encoder") ? "model" : "diffusion_pytorch_model";
+}
+
+void construct(const std::string& component, const Weights& w, Config& config) {
+  if (component == "transformer")
+    Transformer(w, TransformerConfig(config));
+  else if (component == "vae")
+    AutoencoderKL(w, AutoencoderKLConfig(config));
+  else if (component == "text_encoder")
+    ClipTextEncoder(w, ClipTextConfig(config), ClipTextEncoder::Projection::None);
+  else if (component == "text_encoder_2")
+    T5Encoder(w, T5Config(config));
+  else
+    throw Error(fmt::format("FLUX has no component \"{}\"", component),
+                "known: text_encoder, text_encoder_2, transformer, vae");
+}
+
+Config config_of(const Folder& folder, const std::string& component) {
+  return Config(folder.root / component / "config.json");
+}
+
+struct Sizes {
+  int64_t x = 0;  // one tensor of all rows and channels; this and the others in bytes
+  int64_t tokens = 0, conditioning = 0, rope = 0;
+};
+
+Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, const Target& target) {
+  const TransformerConfig& c = folder.transformer;
+  const auto element = int64_t(c10::elementSize(target.dtype));
+  Sizes s;
+  s.x = g.rows() * c.dim() * element;
+  s.tokens = g.grid.tokens() * c.in_channels * element;
+  s.conditioning = (is_guided(request) ? 2 : 1) *
+                   (g.text_tokens * c.joint_attention_dim + c.pooled_projection_dim) * element;
+  s.rope = g.rows() * c.head_dim * int64_t(sizeof(float));
+  return s;
+}
+
+// Note [Peak of a forward]
+// In the order of transformer.cpp, in tensors of X = (text + image) * D elements. The largest moments are in
+// a single block: the residual x, the normed input y, q, k and v as one, what the output projection reads (5
+// X) and what the backend takes; or, q, k and v freed, the feed-forward's hidden rows (4 X) before they are
+// copied to their place.
+int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
+  const int64_t backend = joint_bytes(request, attention_problem(folder, request, target), true);
+  return std::max(10 * s.x + backend, 11 * s.x) + 3 * s.tokens;
+}
+
+// What a captured call adds to it: q and k are gathered, and v is laid out for its file.
+int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
+  const attention::GatherBytes gathered =
+      attention::gather_bytes(attention_problem(folder, request, target), true);
+  const int64_t captured = 10 * s.x + std::max(gathered.peak, gathered.kept + s.x) + 3 * s.tokens;
+  return std::max<int64_t>(0, captured - forward_bytes(folder, s, request, target));
+}
+
+}  // namespace
+
+Folder::Folder(const Request& request)
+    : root(checked_root(request)),
+      variant(request.variant),
+      transformer(parse_config<TransformerConfig>(root / "transformer/config.json")),
+      vae(parse_config<AutoencoderKLConfig>(root / "vae/config.json")),
+      clip(parse_config<ClipTextConfig>(root / "text_encoder/config.json")),
+      t5(parse_config<T5Config>(root / "text_encoder_2/config.json")),
+      scheduler(parse_config<FlowMatchEulerConfig>(root / "scheduler/scheduler_config.json")) {
+  const auto agree = [&](const char* a, int64_t x, const char* b, int64_t y) {
+    if (x != y) throw Error(fmt::format("{}: {} = {} does not fit {} = {}", root.string(), a, x, b, y));
+  };
+  agree("text_encoder hidden_size", clip.hidden_size, "transformer pooled_projection_dim",
+        transformer.pooled_projection_dim);
+  agree("text_encoder_2 d_model", t5.d_model, "transformer joint_attention_dim",
+        transformer.joint_attention_dim);
+  agree("4 x vae latent_channels", 4 * vae.latent_channels, "transformer in_channels",
+        transformer.in_channels);
+  agree("transformer out_channels", transformer.out_channels, "in_channels", transformer.in_channels);
+  agree("vae out_channels", vae.out_channels, "the colours of a picture", 3);
+}
+
+Geometry::Geometry(const Folder& folder, const Request& request) {
+  const int64_t unit = 2 * folder.vae.spatial_compression();
+  grid = {request.height.value() / unit, request.width.value() / unit};
+  text_tokens = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
+}
+
+std::shared_ptr<WeightSource> open_component(const Folder& folder, const std::string& name,
+                                             LoadProgress progress) {
+  return open_folder(folder.root / name, stem_of(name), folder.variant, std::move(progress));
+}
+
+std::span<const std::string_view> unread_prefixes(const std::string& component) {
+  static constexpr std::array<std::string_view, 1> kT5 = {"encoder.embed_tokens."};
+  // Kept by older files beside the weights, or of a projection that FLUX does not use.
+  static constexpr std::array<std::string_view, 4> kClip = {
+      "text_model.embeddings.position_ids", "embeddings.position_ids", "text_projection.", "logit_scale"};
+  if (component == "text_encoder") return kClip;
+  if (component == "text_encoder_2") return kT5;
+  if (component == "vae") return AutoencoderKL::unread_prefixes();
+  return {};
+}
+
+void check_weights(const Folder& folder) {
+  for (const char* name : kComponents) {
+    const Weights w(open_component(folder, name), {at::kMeta, at::kFloat});
+    Config config = config_of(folder, name);
+    construct(name, w, config);
+    w.require_all_read(unread_prefixes(name));
+  }
+}
+
+int64_t component_bytes(const Folder& folder, const std::string& component, const Target& target) {
+  const Weights w(open_component(folder, component), {at::kMeta, target.dtype});
+  Config config = config_of(folder, component);
+  construct(component, w, config);
+  return w.bytes();
+}
+
+std::vector<std::pair<std::string, std::vector<int64_t>>> requested_names(const std::string& component,
+                                                                          Config config) {
+  const Weights w(shape_source([](std::string_view key) { return key != kTiedEmbedding; }),
+                  {at::kMeta, at::kFloat});
+  construct(component, w, config);
+  return w.requested();
+}
+
+attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target) {
+  attention::Problem problem;
+  problem.batch = 1;
+  problem.heads = problem.kv_heads = folder.transformer.heads;
+  problem.q_len = problem.kv_len = Geometry(folder, request).rows();
+  problem.head_dim = folder.transformer.head_dim;
+  problem.dtype = target.dtype;
+  problem.device = target.device;
+  return problem;
+}
+
+Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available) {
+  const Geometry g(folder, request);
+  const Target target = resolve_target(request);
+  const Sizes s = sizes_of(folder, g, request, target);
+  const int64_t encoders =
+      component_bytes(folder, "text_encoder", target) + component_bytes(folder, "text_encoder_2", target);
+  const int64_t transformer = component_bytes(folder, "transformer", target);
+  const int64_t vae = component_bytes(folder, "vae", target);
+  const int64_t kept = request.offload == "none" ? encoders : 0;
+  const int64_t encode = encoders + s.conditioning + t5_encode_bytes(folder.t5, g.text_tokens, target);
+  const int64_t denoise =
+      kept + transformer + s.conditioning + s.rope + 2 * s.tokens + forward_bytes(folder, s, request, target);
+  const int64_t decode = vae + s.conditioning + 3 * s.tokens +
+                         decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  // The transformer stays for the next run unless the decoding needs its room.
+  const bool stays = request.offload == "none" || decode + transformer <= available;
+  return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};
+}
+
+Plan plan(const Folder& folder, const Request& request) {
+  check_weights(folder);
+  const Geometry g(folder, request);
+  const Target target = resolve_target(request);
+  const TransformerConfig& c = folder.transformer;
+  Plan plan;
+  plan.text_tokens = g.text_tokens;
+  plan.tokens = g.rows();
+  const Tokenizers tokenizers(folder);
+  for (const Texts& texts : texts_of(request)) plan.prompt_tokens = tokenizers(texts).t5.length;
+  plan.flops_per_forward = flops(c, g.grid.tokens(), g.text_tokens);
+  plan.steps = int(sampler_of(folder, request)->timesteps().size());
+  const int forwards = is_guided(request) ? 2 : 1;
+  plan.forwards = plan.steps * forwards;
+  plan.layers = int(c.blocks());
+  const Sizes sizes = sizes_of(folder, g, request, target);
+  for (int i = 0; i < forwards; ++i)
+    for (int layer = 0; layer < plan.layers; ++layer) plan.calls.push_back({layer, 3 * sizes.x});
+  plan.problems = {attention_problem(folder, request, target)};
+  plan.capture_bytes = capture_bytes(folder, sizes, request, target);
+  plan.latent_shape = {1, g.grid.tokens(), c.in_channels};
+  for (const char* name : kComponents) {
+    const auto files = list_folder(folder.root / name, stem_of(name), folder.variant);
+    const bool tied =
+        std::any_of(files.begin(), files.end(), [](const TensorInfo& t) { return t.key == kEmbedding; });
+    plan.components.push_back(component_of(name, files, component_bytes(folder, name, target),
+                                           tied ? kTiedEmbedding : std::string_view()));
+  }
+  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
+  return plan;
+}
+
+}  // namespace sagelab::flux

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model folder, and what a run of it will take, from headers and configs alone.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "attention/attention.h"
+#include "pipelines/common/outlook.h"
+#include "pipelines/core/config.h"
+#include "pipelines/flux/config.h"
+#include "pipelines/flux/tokens.h"
+#include "pipelines/image/autoencoder_kl.h"
+#include "pipelines/image/flow_match_euler.h"
+#include "pipelines/registry.h"
+#include "pipelines/text/clip/text_encoder.h"
+#include "pipelines/text/t5.h"
+
+namespace sagelab::flux {
+
+// What a model folder's configs say. Throws sagelab::Error naming the file and the key that does not fit.
+struct Folder {
+  explicit Folder(const Request& request);
+  std::filesystem::path root;
+  std::string variant;
+  TransformerConfig transformer;
+  AutoencoderKLConfig vae;
+  ClipTextConfig clip;
+  T5Config t5;
+  FlowMatchEulerConfig scheduler;
+};
+
+// A run's sizes in patches and tokens.
+struct Geometry {
+  Geometry(const Folder& folder, const Request& request);
+  Grid grid;
+  int64_t text_tokens = 0;
+  int64_t rows() const { return text_tokens + grid.tokens(); }
+  PictureDecoding decoding(bool tiled) const { return {1, 2 * grid.rows, 2 * grid.columns, tiled}; }
+};
+
+inline constexpr const char* kComponents[] = {"text_encoder", "text_encoder_2", "transformer", "vae"};
+
+// Peaks, tokens and operations of a resolved request.
+Plan plan(const Folder& folder, const Request& request);
+// available: bytes that tensors may take in all.
+Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available);
+// The one attention problem that every block of a resolved request has.
+attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target);
+
+std::shared_ptr<WeightSource> open_component(const Folder& folder, const std::string& name,
+                                             LoadProgress progress = {});
+// What a component's files hold and we leave unread.
+std::span<const std::string_view> unread_prefixes(const std::string& component);
+// Throws sagelab::Error for any tensor that is missing, of another shape or nobody's: before the first is
+// loaded.
+void check_weights(const Folder& folder);
+// Bytes that the tensors we read of a component take on a target.
+int64_t component_bytes(const Folder& folder, const std::string& component, const Target& target);
+// (key, shape) of every tensor that we read of a component with this config.
+std::vector<std::pair<std::string, std::vector<int64_t>>> requested_names(const std::string& component,
+                                                                          Config config);
+
+}  // namespace sagelab::flux

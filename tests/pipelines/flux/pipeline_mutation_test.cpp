@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parity bounds of the pipeline can tell right from wrong: ours stays outside of them of every result
+// that diffusers gives with one thing wrong (tests/oracle/flux/mistakes.py).
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "tests/pipelines/flux/pipeline_fixture.h"
+
+namespace sagelab::flux {
+namespace {
+
+struct Fixture {
+  const char* name;
+  size_t least;  // mutants: a list that shrinks must be noticed
+};
+
+// Ours of every stage, by the dump's keys.
+std::map<std::string, at::Tensor> stages_of(const std::string& name, const testing::Dump& dump) {
+  std::map<std::string, at::Tensor> all;
+  for (const std::string mode : kModes) {
+    const Request request = flux_family().resolve(pipeline_request(name, mode));
+    const Steps steps = steps_of(request);
+    const bool guided = mode == "guided";
+    all["pooled"] = steps.conditioning.pooled.slice(0, guided);
+    all["embeds"] = steps.conditioning.embeds.slice(0, guided);
+    if (guided) all["negative.pooled"] = steps.conditioning.pooled.slice(0, 0, 1);
+    if (guided) all["negative.embeds"] = steps.conditioning.embeds.slice(0, 0, 1);
+    all["noise"] = steps.noise;
+    all[mode + ".sigmas"] = steps.sigmas;
+    const std::string last = fmt::format("{}.latents.{}", mode, steps.latents.size() - 1);
+    all[last] = steps.latents.back();
+    all[mode + ".image"] = decoded(request, dump[last]);
+    all[mode + ".pixels"] = pixels_of(to_picture(all[mode + ".image"]));
+  }
+  return all;
+}
+
+double bound_of(const std::string& stage) {
+  if (stage == "noise") return 0;
+  if (stage.ends_with("pooled") || stage.ends_with("embeds")) return 2e-6;
+  if (stage.ends_with("sigmas")) return 1e-7;
+  if (stage.ends_with("image")) return 5e-6;
+  if (stage.ends_with("pixels")) return 1e-3;
+  return 1e-5;
+}
+
+class PipelineMutation : public ::testing::TestWithParam<Fixture> {};
+
+TEST_P(PipelineMutation, EveryMutantFails) {
+  const testing::Dump dump = pipeline_dump(GetParam().name);
+  const testing::Dump mutants(pipeline_fixture(GetParam().name) / "mutants.safetensors");
+  EXPECT_GE(mutants.tensors().size(), GetParam().least);
+  const auto ours = stages_of(GetParam().name, dump);
+  fmt::print("{:<46} {:<18} {:>10} {:>10} {:>10}\n", "mutant", "stage", "ours", "allowed", "mutant");
+  for (const auto& [label, wrong] : mutants.tensors()) {
+    const auto bar = label.find('|');
+    const std::string mutant = label.substr(0, bar), stage = label.substr(bar + 1);
+    const double allowed = bound_of(stage);
+    const double right = testing::relative_l2(ours.at(stage), dump[stage]);
+    const double off = testing::relative_l2(ours.at(stage), wrong);
+    fmt::print("{:<46} {:<18} {:>10.1e} {:>10.1e} {:>10.1e}\n", mutant, stage, right, allowed, off);
+    EXPECT_LE(right, allowed) << stage;
+    EXPECT_GT(off, 3 * allowed) << mutant << " is within reach of the bound of " << stage;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Flux, PipelineMutation,
+                         ::testing::Values(Fixture{"schnell", 30}, Fixture{"dev", 37}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace sagelab::flux
