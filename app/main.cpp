@@ -57,6 +57,9 @@ int main(int argc, char** argv) {
                  "sagelab");
     app.set_version_flag("--version", version_line());
     app.require_subcommand(1);
+#ifdef SAGELAB_UI
+    if (argc == 1 && sagelab::has_display()) return sagelab::run_gui();
+#endif
     int exit_code = sagelab::kDone;
     sagelab::add_generate(app, {argv, size_t(argc)}, exit_code);
     sagelab::add_decode(app, exit_code);
@@ -64,6 +67,9 @@ int main(int argc, char** argv) {
     sagelab::add_compare(app, {argv, size_t(argc)}, exit_code);
     sagelab::add_demo(app, exit_code);
     sagelab::add_batch(app, {argv, size_t(argc)}, exit_code);
+#ifdef SAGELAB_UI
+    sagelab::add_gui(app, exit_code);
+#endif
     sagelab::add_info(app, exit_code);
     sagelab::add_bench(app, exit_code);
     sagelab::add_attend(app, exit_code);

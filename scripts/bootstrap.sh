@@ -1,11 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # bootstrap.sh build|test: installs what building (or building and testing) needs and this machine lacks: Debian
-# packages, and a .venv with LibTorch (and nvcc, and the oracles of the tests). Does nothing where nothing is missing.
+# packages, and a .venv with LibTorch (and nvcc, Dear ImGui's sources, the oracles of the tests). Does nothing where
+# nothing is missing. SAGELAB_PRESET=headless leaves out what only the window needs.
 set -eu
 purpose=$1
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 venv=$root/.venv
+window=yes
+if [ "${SAGELAB_PRESET:-}" = headless ]; then window=no; fi
 
 say() { printf 'sagelab: %s\n' "$*" >&2; }
 
@@ -29,6 +32,17 @@ missing_packages() {
   have_module 'libavformat >= 59' libavformat-dev
   have_module libavutil libavutil-dev
   have_module libswscale libswscale-dev
+  if [ $window = yes ]; then
+    have_module glfw3 libglfw3-dev
+    have_module gl libgl-dev
+    have_header ../share/fonts/truetype/wqy/wqy-microhei.ttc fonts-wqy-microhei
+    if [ "$purpose" = test ]; then
+      have_command Xvfb xvfb
+      have_command xauth xauth
+      have_command xdotool xdotool
+      [ -n "$(find /usr/lib -name swrast_dri.so 2>/dev/null)" ] || echo libgl1-mesa-dri
+    fi
+  fi
   if [ "$purpose" = test ]; then
     have_module gtest libgtest-dev
     have_module gmock libgmock-dev
@@ -65,6 +79,25 @@ pip_install() {
   cp "$1" "$stamp"
 }
 
+# Of imgui-bundle's source package, the libraries that the window and its tests are compiled from: all or nothing.
+unpack_imgui() {
+  unpacked=$venv/.imgui_bundle.txt
+  cmp -s "$root/scripts/imgui_bundle.txt" "$unpacked" && return 0
+  pip_install "$root/scripts/requirements-ui.txt"
+  say "fetching $(cut -d' ' -f1 "$root/scripts/imgui_bundle.txt")"
+  rm -rf "$venv/imgui_bundle"
+  mkdir "$venv/imgui_bundle"
+  "$venv/bin/python" -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: --no-build-isolation \
+    --require-hashes -d "$venv/imgui_bundle" -r "$root/scripts/imgui_bundle.txt" >&2
+  tar -xzf "$venv/imgui_bundle"/*.tar.gz -C "$venv/imgui_bundle" --strip-components=1 --wildcards \
+    '*/external/imgui/imgui/*' '*/external/implot/implot/*' '*/external/portable_file_dialogs/*' \
+    '*/external/imgui_test_engine/imgui_test_engine/imgui_test_engine/*' \
+    '*/bindings/imgui_bundle/assets/fonts/Roboto/Roboto-Regular.ttf' \
+    '*/bindings/imgui_bundle/assets/fonts/Font_Awesome_6_Free-Solid-900.otf'
+  rm "$venv/imgui_bundle"/*.tar.gz
+  cp "$root/scripts/imgui_bundle.txt" "$unpacked"
+}
+
 install_packages
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 pip_install "$root/scripts/requirements.txt"
@@ -73,4 +106,5 @@ if [ -z "$(sh "$root/scripts/find_nvcc.sh")" ]; then
   # The wheels keep their libraries in lib; nvcc looks in lib64.
   ln -sfn lib "$(echo "$venv"/lib/python3*/site-packages/nvidia/cu13)/lib64"
 fi
+if [ $window = yes ]; then unpack_imgui; fi
 if [ "$purpose" = test ]; then pip_install "$root/scripts/requirements-test.txt"; fi

@@ -18,4 +18,11 @@ void add_info(CLI::App& app, int& exit_code);
 void add_bench(CLI::App& app, int& exit_code);
 void add_attend(CLI::App& app, int& exit_code);
 
+// Where the desktop app is built in (sagelab_gui).
+void add_gui(CLI::App& app, int& exit_code);
+bool has_display();
+// Returns the exit code; throws sagelab::Error where no window can be opened. says_times: how long frames
+// took.
+int run_gui(bool says_times = false);
+
 }  // namespace sagelab

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
-#include <filesystem>
 #include <memory>
 
 #include "app/commands/commands.h"
+#include "app/commands/places.h"
 #include "app/compare/compare.h"
 #include "app/failure.h"
 #include "app/options.h"
@@ -11,27 +11,9 @@
 namespace sagelab {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr const char* kModel = "assets/demo";
-constexpr const char* kPrompt = "a pink ring rises under water";
-constexpr int kSteps = 30;  // both as the model's own checks sample it (scripts/demo/sample.py)
-constexpr double kGuidance = 4;
-
-// Of the folders above the program, the nearest that holds the bundled model.
-std::string bundled_model() {
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  for (fs::path at = program.parent_path(); at.has_relative_path(); at = at.parent_path())
-    if (fs::exists(at / kModel / "model_index.json", error)) return (at / kModel).string();
-  throw Error(
-      std::string("the demo's model is not there: no folder above ") + program.string() + " holds " + kModel,
-      "run the program from a whole clone, or show a model of yours with sagelab compare");
-}
-
 struct Demo {
   explicit Demo(CLI::App& app) {
-    request.prompt = kPrompt, request.steps = kSteps, request.guidance_scale = kGuidance;
+    request = bundled_request();
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     app.add_option("--prompt", request.prompt, "what to show [" + request.prompt + "]");
     app.add_option("--seed", request.seed, "of the initial noise [0]");

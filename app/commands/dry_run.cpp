@@ -49,8 +49,9 @@ std::string table_of(const DryRun& run) {
     out += fmt::format("{:<12}{}\n", name, value);
   };
   row("model", r.model);
-  row("size", fmt::format("{}x{}, {} frames, {} fps", r.width.value_or(0), r.height.value_or(0),
-                          r.num_frames.value_or(0), r.fps.value_or(8)));
+  const int frames = r.num_frames.value_or(1);
+  row("size", fmt::format("{}x{}", r.width.value_or(0), r.height.value_or(0)) +
+                  (frames == 1 ? "" : fmt::format(", {} frames, {} fps", frames, r.fps.value_or(8))));
   row("run", fmt::format("{} steps, guidance {}, seed {}, {} on {}, attention {}", r.steps.value_or(0),
                          r.guidance_scale.value_or(1), r.seed, r.dtype, r.device, attention));
   for (const auto& planned : switches_of(r))

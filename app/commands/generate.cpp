@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -36,6 +37,9 @@ struct Decode {};  // only the flags that decoding asks
 struct Generate {
   explicit Generate(CLI::App& app) : flags(app) {
     add_reports(app);
+    app.add_option("--num-images", num_images,
+                   "so many, with seeds counted up from --seed; each output is named after its seed")
+        ->check(CLI::Range(1, 10000));
     app.add_flag("--dry-run", dry_run, "say what a run would do and need; load and write nothing");
     app.add_option("--checkpoint-every", checkpoint_every,
                    "leave all that --resume takes in <output>.checkpoint.safetensors every N steps")
@@ -54,8 +58,15 @@ struct Generate {
     app.add_option("--report", report, "what happened, as JSON: seconds, memory, who served which calls");
     app.add_flag("--json", json, "results on stdout as JSON");
   }
+  // One of the images that are asked for: what the user asked, and all that it means.
+  struct Take {
+    Request request, resolved;
+  };
   int run() const;
   void check_flags() const;
+  void check_several() const;
+  std::vector<Take> takes(const Request& request, const Request& resolved) const;
+  int make(Session& session, const Take& take, const Plan& plan, CaptureFolder* capture) const;
   Checkpoints checkpoints(const Places& places) const;
   Places places_of(const Request& resolved) const;
   int dry(const Request& resolved, const Plan& plan, const CaptureFolder* capture) const;
@@ -65,6 +76,7 @@ struct Generate {
   CaptureFlags capturing;
   std::string report;
   std::optional<int> checkpoint_every;
+  int num_images = 1;
   bool dry_run = false, json = false;
 };
 
@@ -79,6 +91,14 @@ std::string default_output(const Request& resolved) {
   const auto stem = fmt::format("{}-{}", family_of(resolved.model).name, resolved.seed);
   if (!extension.ends_with('/')) return free_name(stem + extension).string();
   return free_name(stem).string() + "/";
+}
+
+// "x.png" -> "x-7.png", "folder/" -> "folder-7/".
+std::string named_after(uint64_t seed, const std::string& output) {
+  const auto suffix = fmt::format("-{}", seed);
+  if (output.ends_with('/')) return output.substr(0, output.find_last_not_of('/') + 1) + suffix + "/";
+  const fs::path path = output;
+  return (path.parent_path() / (path.stem().string() + suffix + path.extension().string())).string();
 }
 
 // A preview that cannot be written is no reason to lose the run.
@@ -230,28 +250,72 @@ void Generate::check_flags() const {
                      "leave it out");
 }
 
+// What is of one run, and has one name.
+void Generate::check_several() const {
+  const auto refuse = [](const std::string& flag) {
+    throw UsageError(flag + " is of one run, and --num-images asks for several", "leave one of them out");
+  };
+  if (!flags.from_latents().empty()) refuse("--from-latents");
+  if (!flags.resume().empty()) refuse("--resume");
+  if (!report.empty()) refuse("--report");
+  if (capturing.folder) refuse("--capture-qkv");
+}
+
+std::vector<Generate::Take> Generate::takes(const Request& request, const Request& resolved) const {
+  const auto last = uint64_t(num_images - 1);
+  if (request.seed > std::numeric_limits<uint64_t>::max() - last)
+    throw UsageError(fmt::format("{} seeds from {} on are more than there are", num_images, request.seed),
+                     "take a smaller --seed");
+  if (num_images > 1 && !request.latents.empty())
+    throw UsageError("--latents is of one run, and --num-images asks for several", "leave one of them out");
+  std::vector<Take> all;
+  for (uint64_t i = 0; i <= last; ++i) {
+    Take take{request, resolved};
+    take.request.seed = take.resolved.seed = request.seed + i;
+    auto& output = take.request.output;
+    if (output.empty())
+      output = default_output(take.resolved);
+    else if (num_images > 1)
+      output = named_after(take.request.seed, output);
+    take.resolved.output = output;
+    all.push_back(std::move(take));
+  }
+  return all;
+}
+
 int Generate::run() const {
-  auto request = flags.request();
+  const auto request = flags.request();
   check_flags();
+  if (num_images > 1) check_several();
   flags.require_model();
   const auto& family = family_of(request.model);
-  auto resolved = family.resolve(request);
-  if (request.output.empty()) resolved.output = request.output = default_output(resolved);
+  const auto resolved = family.resolve(request);
   auto plan = family.plan(resolved);
   check_switches(resolved, plan.steps, int(plan.calls.size()));
+  const auto all = takes(request, resolved);
   std::optional<CaptureFolder> folder;
   if (capturing.folder) {
-    folder.emplace(capturing, resolved, plan);
+    folder.emplace(capturing, all.front().resolved, plan);
     plan.expect_capture();
   }
   auto* capture = folder ? &*folder : nullptr;
-  if (dry_run) return dry(resolved, plan, capture);
-  const auto places = places_of(resolved);
-  if (capture) capture->make();
-  places.probe(latents_bytes(plan, resolved));
-
+  int code = kDone;
+  if (dry_run) {
+    for (const auto& take : all) code = std::max(code, dry(take.resolved, plan, capture));
+    return code;
+  }
+  for (const auto& take : all) places_of(take.resolved).probe(latents_bytes(plan, take.resolved));
+  if (folder) folder->make();
   catch_interrupt();
   Session session;
+  for (const auto& take : all)
+    if (code = make(session, take, plan, capture); code != kDone) break;
+  return code;
+}
+
+int Generate::make(Session& session, const Take& take, const Plan& plan, CaptureFolder* capture) const {
+  const auto& [request, resolved] = take;
+  const auto places = places_of(resolved);
   const auto job = session.submit(
       request, {.save = places.latents, .decode = flags.from_latents(), .checkpoints = checkpoints(places)},
       capture ? capture->capturing() : attention::Capturing());

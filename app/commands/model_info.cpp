@@ -44,7 +44,12 @@ class Inspector {
     info_.components.push_back(std::move(c));
   }
 
+  // Tensors that are not there under the names by which a family asks for them first. It may know others: the
+  // loader has the last word.
+  const std::vector<std::string>& doubts() const { return doubts_; }
+
  private:
+  void doubt(std::string line) { doubts_.push_back(std::move(line)); }
   void missing(std::string line) { info_.missing.push_back(std::move(line)); }
 
   void any_of(const fs::path& place, std::initializer_list<const char*> names) {
@@ -90,10 +95,10 @@ class Inspector {
     for (const auto& [key, shape] : names) {
       const auto found = have.find(key);
       if (found == have.end())
-        missing(fmt::format("{}: the tensor {} {} is missing", place.string(), key, shape));
+        doubt(fmt::format("{}: the tensor {} {} is missing", place.string(), key, shape));
       else if (found->second != shape)
-        missing(fmt::format("{}: the tensor {} is {}, the config wants {}", place.string(), key,
-                            found->second, shape));
+        doubt(fmt::format("{}: the tensor {} is {}, the config wants {}", place.string(), key, found->second,
+                          shape));
     }
   }
 
@@ -101,6 +106,7 @@ class Inspector {
   const std::string& variant_;
   const Family& family_;
   ModelInfo& info_;
+  std::vector<std::string> doubts_;
 };
 
 // What the loader itself would refuse: whatever the looks at single components do not find.
@@ -141,6 +147,10 @@ ModelInfo inspect_model(const fs::path& folder, const std::string& variant) {
   for (const auto& name : family.components)
     if (!named.contains(name))
       info.missing.push_back((folder / "model_index.json").string() + ": names no " + name);
+  const auto& doubts = inspector.doubts();
+  const bool loads =
+      !doubts.empty() && info.missing.empty() && refusal(family, folder, variant, true).empty();
+  if (!loads) info.missing.insert(info.missing.end(), doubts.begin(), doubts.end());
   const auto more = refusal(family, folder, variant, info.missing.empty());
   if (!more.empty() && std::find(info.missing.begin(), info.missing.end(), more) == info.missing.end())
     info.missing.push_back(more);

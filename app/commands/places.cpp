@@ -12,6 +12,11 @@ namespace sagelab {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr const char* kModel = "assets/demo";
+constexpr const char* kPrompt = "a pink ring rises under water";
+constexpr int kSteps = 30;  // both as the model's own checks sample it (scripts/demo/sample.py)
+constexpr double kGuidance = 4;
+
 struct Place {
   std::string what;
   fs::path path;
@@ -83,6 +88,22 @@ std::vector<std::string> Places::all() const {
   files.push_back(output.path().string() + (output.kind() == media::Kind::Folder ? "/" : ""));
   if (!report.empty()) files.push_back(report);
   return files;
+}
+
+std::string bundled_model() {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  for (fs::path at = program.parent_path(); at.has_relative_path(); at = at.parent_path())
+    if (fs::exists(at / kModel / "model_index.json", error)) return (at / kModel).string();
+  throw Error(
+      std::string("the demo's model is not there: no folder above ") + program.string() + " holds " + kModel,
+      "run the program from a whole clone, or show a model of yours with sagelab compare");
+}
+
+Request bundled_request() {
+  Request request;
+  request.prompt = kPrompt, request.steps = kSteps, request.guidance_scale = kGuidance;
+  return request;
 }
 
 }  // namespace sagelab

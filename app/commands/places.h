@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where `generate` reads and writes: every name settled, and checked, before the run.
+// Where `generate` reads and writes: every name settled, and checked, before the run. And where the bundled
+// model is.
 #pragma once
 
 #include <filesystem>
@@ -38,5 +39,10 @@ class Places {
  private:
   void check_apart(const NamedFiles& named) const;
 };
+
+// Of the folders above the program, the nearest that holds the bundled model. Throws sagelab::Error.
+std::string bundled_model();
+// What it shows best: its prompt, steps and guidance; no model, no output.
+Request bundled_request();
 
 }  // namespace sagelab

@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 tree=$work/tree
 mkdir -p "$tree/build/release/bin" "$work/elsewhere"
 cp -r "$root/sagelab" "$root/CMakeLists.txt" "$root/CMakePresets.json" "$root/cmake" "$root/scripts" "$root/attention" \
-  "$root/pipelines" "$root/app" "$tree"
+  "$root/pipelines" "$root/ui" "$root/app" "$tree"
 printf '#!/bin/sh\nfor a; do echo "<$a>"; done\n' >"$tree/build/release/bin/sagelab"
 chmod +x "$tree/build/release/bin/sagelab"
 printf 'echo "built $*" >"%s/built"; touch "%s/build/release/.built"\n' "$work" "$tree" >"$tree/scripts/build.sh"

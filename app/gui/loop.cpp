@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/gui/loop.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "ui/desktop.h"
+#include "ui/texture.h"
+
+namespace sagelab::gui {
+namespace {
+
+constexpr int kFramesAfterEvent = 3;  // ImGui settles what an event began over some frames
+
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Of this thread alone, so that others on the machine do not count.
+double processor_seconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return double(time.tv_sec) + double(time.tv_nsec) * 1e-9;
+}
+
+class Loop {
+ public:
+  Loop(ui::Window& window, Program& program, const LoopHooks& hooks)
+      : window_(window), program_(program), hooks_(hooks) {
+    const auto& look = program_.look();
+    window_.set_look(look.dark, look.scale);
+    desktop_.set_look(look.dark, look.scale);
+  }
+
+  LoopTimes run() {
+    while (!program_.finished()) {
+      wait();
+      frame();
+    }
+    times_.longest_lock_wait = program_.longest_lock_wait();
+    return times_;
+  }
+
+ private:
+  void wait() {
+    if (hooks_.always_draw || settling_ > 0) {
+      --settling_;
+      window_.wait(0);
+      return;
+    }
+    const double after = desktop_.redraw_after(program_.state());
+    const auto start = Clock::now();
+    window_.wait(after);
+    // Before its time: something happened.
+    if (after < 0 || since(start) < after) settling_ = kFramesAfterEvent;
+  }
+
+  void frame() {
+    auto start = processor_seconds();
+    program_.update();
+    take_events();
+    const auto& look = program_.look();
+    if (window_.display_scale_changed()) window_.set_look(look.dark, look.scale);
+    double own = processor_seconds() - start;
+    window_.begin();  // takes the events, and what a test makes of them
+    start = processor_seconds();
+    desktop_.draw(program_.state(), actions_, textures_);
+    window_.finish();
+    own += processor_seconds() - start;
+    window_.show(hooks_.before_swap);
+    start = processor_seconds();
+    textures_.age();
+    execute();
+    own += processor_seconds() - start;
+    ++times_.frames;
+    times_.sum_own += own;
+    times_.longest_own = std::max(times_.longest_own, own);
+    if (hooks_.after_frame) hooks_.after_frame();
+  }
+
+  void take_events() {
+    if (window_.asked_to_close()) actions_.push(ui::action::Close{});
+    const auto dropped = window_.take_dropped();
+    if (!dropped.empty()) desktop_.take_files(dropped, actions_);
+  }
+
+  void execute() {
+    const auto actions = actions_.take();
+    if (actions.empty()) return;
+    settling_ = kFramesAfterEvent;
+    const Look before = program_.look();
+    program_.execute(actions);
+    const auto& now = program_.look();
+    if (now.dark != before.dark || now.scale != before.scale) window_.set_look(now.dark, now.scale);
+    if (now.scale != before.scale) desktop_.rescale();
+  }
+
+  ui::Window& window_;
+  Program& program_;
+  const LoopHooks& hooks_;
+  ui::Actions actions_;
+  ui::Desktop desktop_;
+  ui::TextureCache textures_;
+  LoopTimes times_;
+  int settling_ = kFramesAfterEvent;
+};
+
+}  // namespace
+
+LoopTimes run(ui::Window& window, Program& program, const LoopHooks& hooks) {
+  return Loop(window, program, hooks).run();
+}
+
+}  // namespace sagelab::gui

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Slow work of the window beside the session: a thread, tasks in order, and what each of them changes in the
+// state, which the window's own thread applies.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace sagelab::gui {
+
+class Program;
+using Apply = std::function<void(Program&)>;  // runs on the window's thread
+using Work = std::function<Apply()>;          // runs on a worker's thread; an empty Apply changes nothing
+
+// What workers have for the window's thread.
+class Inbox {
+ public:
+  explicit Inbox(std::function<void()> wake) : wake_(std::move(wake)) {}
+  void post(Apply apply);
+  std::vector<Apply> take();
+  double longest_wait() const { return longest_wait_; }  // seconds of take() for the lock
+
+ private:
+  double longest_wait_ = 0;
+  std::mutex mutex_;
+  std::vector<Apply> waiting_;
+  std::function<void()> wake_;
+};
+
+class Worker {
+ public:
+  // What a task throws becomes failed(error) in its place.
+  using Failure = std::function<Apply(std::exception_ptr)>;
+  Worker(Inbox& inbox, Failure failed);
+  ~Worker();  // finishes the task at hand and those that must not be lost; drops the others
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // key: a task of the same key that has not begun is replaced; empty: none is.
+  // keep: done even if the program ends first.
+  void add(const std::string& key, Work work, bool keep = false);
+  void wait_idle();  // for tests
+
+ private:
+  struct Task {
+    std::string key;
+    Work work;
+    bool keep = false;
+  };
+  void run(const std::stop_token& stop);
+  Inbox& inbox_;
+  Failure failed_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_, idle_;
+  std::deque<Task> tasks_;
+  bool working_ = false;
+  std::jthread thread_;
+};
+
+}  // namespace sagelab::gui

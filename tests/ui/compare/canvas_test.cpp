@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// The canvas without a window: frames are made and thrown away, mouse and keys are said to be somewhere.
+#include "ui/compare/canvas.h"
+
+#include <gtest/gtest.h>
+#include <imgui_impl_null.h>
+#include <implot.h>
+
+#include <cmath>
+#include <set>
+
+#include "tests/ui/compare/states.h"
+#include "ui/look/theme.h"
+
+namespace sagelab::ui {
+namespace {
+
+class FakeTextures : public Textures {
+ public:
+  ImTextureID of(const std::shared_ptr<const Picture>& picture, int frame) override {
+    asked.emplace_back(picture, frame);
+    return ImTextureID(1);
+  }
+  std::vector<std::pair<std::shared_ptr<const Picture>, int>> asked;  // in the last frame
+};
+
+class CanvasTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ImGui::CreateContext();
+    ImPlot::CreateContext();
+    ImGui::GetIO().IniFilename = nullptr;
+    ImGui_ImplNull_Init();
+    apply_theme(true, 1);
+    frame(), frame();
+  }
+  void TearDown() override {
+    ImGui_ImplNull_Shutdown();
+    ImPlot::DestroyContext();
+    ImGui::DestroyContext();
+  }
+  std::vector<Action> frame() {
+    ImGui_ImplNull_NewFrame();
+    ImGui::NewFrame();
+    ImGui::SetNextWindowPos({0, 0});
+    ImGui::SetNextWindowSize({800, 600});
+    ImGui::Begin("Compare", nullptr, ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoScrollWithMouse);
+    Actions actions;
+    textures.asked.clear();
+    canvas.draw(state, actions, textures);
+    ImGui::End();
+    if (!focused) ImGui::SetWindowFocus(nullptr);
+    ImGui::Render();
+    return actions.take();
+  }
+  Point middle() const { return canvas.area().middle(); }
+  void move(Point to) {
+    ImGui::GetIO().AddMousePosEvent(float(to.x), float(to.y));
+    frame(), frame();
+  }
+  std::vector<Action> press(ImGuiKey key, ImGuiKey modifier = ImGuiKey_None) {
+    auto& io = ImGui::GetIO();
+    if (modifier != ImGuiKey_None) io.AddKeyEvent(modifier, true);
+    io.AddKeyEvent(key, true);
+    auto actions = frame();
+    io.AddKeyEvent(key, false);
+    if (modifier != ImGuiKey_None) io.AddKeyEvent(modifier, false);
+    frame(), frame();
+    return actions;
+  }
+  void drag(Point from, Point to) {
+    auto& io = ImGui::GetIO();
+    move(from);
+    io.AddMouseButtonEvent(0, true);
+    frame(), frame();
+    move(to);
+    io.AddMouseButtonEvent(0, false);
+    frame(), frame();
+  }
+
+  State state = two_results();
+  Canvas canvas;
+  FakeTextures textures;
+  bool focused = true;
+};
+
+TEST_F(CanvasTest, AsksOnceForFigures) {
+  Canvas fresh;
+  std::swap(canvas, fresh);
+  const auto first = frame();
+  ASSERT_EQ(first.size(), 1u);
+  const auto& measure = std::get<action::Measure>(first[0]);
+  EXPECT_EQ(measure.a, 2u);
+  EXPECT_EQ(measure.b, 1u);
+  EXPECT_TRUE(frame().empty());
+}
+
+TEST_F(CanvasTest, FillsTheWindowAndFits) {
+  EXPECT_GT(canvas.area().width(), 750);
+  EXPECT_GT(canvas.area().height(), 450);
+  EXPECT_LT(canvas.area().y1, 600);
+  EXPECT_EQ(canvas.view().scale(), std::floor(canvas.area().width() / 16));
+  ASSERT_EQ(canvas.panes().size(), 2u);
+  EXPECT_FALSE(canvas.animating());
+}
+
+TEST_F(CanvasTest, KeysChooseTheMode) {
+  move(middle());
+  press(ImGuiKey_D);
+  EXPECT_EQ(canvas.arrangement().mode, Mode::Difference);
+  ASSERT_EQ(textures.asked.size(), 1u);
+  EXPECT_NE(textures.asked[0].first, state.results[1].frames.picture);
+  press(ImGuiKey_T);
+  EXPECT_EQ(canvas.panes().size(), 2u);
+  EXPECT_LT(canvas.panes()[0].clip.y1, canvas.panes()[1].clip.y0);  // wide pictures: one above the other
+  press(ImGuiKey_B);
+  EXPECT_EQ(canvas.arrangement().mode, Mode::Flicker);
+  EXPECT_TRUE(canvas.animating());
+  press(ImGuiKey_2);
+  EXPECT_EQ(canvas.arrangement().mode, Mode::Single);
+  EXPECT_EQ(textures.asked.at(0).first, state.results[1].frames.picture);
+  press(ImGuiKey_2);
+  EXPECT_EQ(canvas.arrangement().mode, Mode::Flicker);
+  press(ImGuiKey_3);  // there is no third
+  EXPECT_EQ(canvas.arrangement().mode, Mode::Flicker);
+  press(ImGuiKey_S);
+  EXPECT_EQ(canvas.arrangement().mode, Mode::Split);
+}
+
+TEST_F(CanvasTest, KeysMoveTheClockOfAll) {
+  move(middle());
+  press(ImGuiKey_RightArrow);
+  EXPECT_EQ(canvas.clock().frame(), 1);
+  EXPECT_EQ(textures.asked.at(0).second, 1);
+  EXPECT_EQ(textures.asked.at(1).second, 1);
+  press(ImGuiKey_RightArrow, ImGuiMod_Shift);
+  EXPECT_EQ(canvas.clock().frame(), 9);
+  press(ImGuiKey_End);
+  EXPECT_EQ(canvas.clock().frame(), 15);
+  press(ImGuiKey_Home);
+  EXPECT_EQ(canvas.clock().frame(), 0);
+  press(ImGuiKey_L);
+  EXPECT_EQ(canvas.clock().speed(), 2);
+  press(ImGuiKey_Space);
+  EXPECT_TRUE(canvas.clock().playing());
+  EXPECT_TRUE(canvas.animating());
+  for (int i = 0; i < 10; ++i) frame();  // of a sixtieth second each, at twice the speed
+  EXPECT_GE(canvas.clock().frame(), 2);
+  press(ImGuiKey_Space);
+  EXPECT_FALSE(canvas.animating());
+}
+
+TEST_F(CanvasTest, KeysAreForWhereTheMouseIs) {
+  move({-50, -50});
+  press(ImGuiKey_RightArrow);  // the window has the focus
+  EXPECT_EQ(canvas.clock().frame(), 1);
+  focused = false;
+  frame();
+  press(ImGuiKey_RightArrow);
+  EXPECT_EQ(canvas.clock().frame(), 1);
+  move(middle());
+  press(ImGuiKey_RightArrow);
+  EXPECT_EQ(canvas.clock().frame(), 2);
+}
+
+TEST_F(CanvasTest, TheWheelZoomsAboutTheCursor) {
+  const Point at{std::floor(middle().x) - 120, std::floor(middle().y) - 60};
+  move(at);
+  const double scale = canvas.view().scale();
+  const auto before = canvas.view().to_picture(at, canvas.panes()[0].space);
+  ImGui::GetIO().AddMouseWheelEvent(0, 2);
+  frame(), frame();
+  EXPECT_NEAR(canvas.view().scale(), scale * 2, 1e-6);
+  const auto after = canvas.view().to_picture(at, canvas.panes()[0].space);
+  EXPECT_NEAR(after.x, before.x, 1e-3);
+  EXPECT_NEAR(after.y, before.y, 1e-3);
+  press(ImGuiKey_F);
+  EXPECT_EQ(canvas.view().scale(), scale);
+}
+
+TEST_F(CanvasTest, ADragMovesTheLineOrThePicture) {
+  const double quarter = canvas.area().x0 + canvas.area().width() / 4, y = middle().y;
+  drag(middle(), {quarter, y});
+  EXPECT_NEAR(canvas.arrangement().lines[0], .25, .01);
+  EXPECT_TRUE(canvas.view().fits());
+  const auto before = canvas.view().to_screen({8, 4}, canvas.panes()[0].space);
+  drag({quarter + 100, y}, {quarter + 130, y + 20});
+  const auto after = canvas.view().to_screen({8, 4}, canvas.panes()[0].space);
+  EXPECT_NEAR(after.x - before.x, 30, 1e-3);
+  EXPECT_NEAR(after.y - before.y, 20, 1e-3);
+  EXPECT_NEAR(canvas.arrangement().lines[0], .25, .01);
+}
+
+TEST_F(CanvasTest, PixelsHaveTheirValues) {
+  EXPECT_GT(canvas.labelled_pixels(), 0);  // 16 x 8 fits at far more than 40 pixels a pixel
+  move({middle().x + 10, middle().y + 10});
+  EXPECT_EQ(canvas.under_cursor(), "x 8 y 4   A 100 0 0   B 110 0 0   B-A +10 +0 +0");
+  press(ImGuiKey_4);
+  EXPECT_EQ(canvas.view().scale(), 1);
+  EXPECT_EQ(canvas.labelled_pixels(), 0);
+  move({-50, -50});
+  EXPECT_EQ(canvas.under_cursor(), "");
+}
+
+TEST_F(CanvasTest, ADifferenceIsMadeOncePerFrameShown) {
+  move(middle());
+  press(ImGuiKey_D);
+  const int made = canvas.differences_made();
+  EXPECT_EQ(made, 1);
+  for (int i = 0; i < 5; ++i) frame();
+  EXPECT_EQ(canvas.differences_made(), 1);
+  press(ImGuiKey_RightArrow);
+  EXPECT_EQ(canvas.differences_made(), 2);
+  press(ImGuiKey_E);
+  EXPECT_EQ(canvas.look().gain, 16);
+  EXPECT_EQ(canvas.differences_made(), 3);
+  press(ImGuiKey_E, ImGuiMod_Shift);
+  EXPECT_EQ(canvas.look().gain, 8);
+}
+
+TEST_F(CanvasTest, TheScrubberSeeks) {
+  const double width = canvas.area().width();
+  const Point at{canvas.area().x0 + width * 10.5 / 16, canvas.area().y1 + 12};
+  move(at);
+  ImGui::GetIO().AddMouseButtonEvent(0, true);
+  frame(), frame();
+  EXPECT_EQ(canvas.clock().frame(), 10);
+  move({canvas.area().x0 + width * 3.5 / 16, at.y});
+  EXPECT_EQ(canvas.clock().frame(), 3);
+  ImGui::GetIO().AddMouseButtonEvent(0, false);
+  frame();
+}
+
+TEST_F(CanvasTest, TheWorstFrameIsAKeyAway) {
+  state.qualities = {{2, 1, false, std::vector<double>(16, 40.), std::vector<double>(16, .9), 0, ""}};
+  state.qualities[0].psnr[11] = 21;
+  const double before = canvas.area().height();
+  frame();
+  EXPECT_LT(canvas.area().height(), before);  // the strip takes its room
+  move(middle());
+  press(ImGuiKey_W);
+  EXPECT_EQ(canvas.clock().frame(), 11);
+}
+
+TEST_F(CanvasTest, SwapIsAskedFor) {
+  move(middle());
+  const auto actions = press(ImGuiKey_X);
+  ASSERT_EQ(actions.size(), 1u);
+  EXPECT_EQ(std::get<action::Compare>(actions[0]).ids, (std::array<Id, 3>{2, 1, 0}));
+}
+
+TEST_F(CanvasTest, HelpOpensAndClosesWithItsKeys) {
+  move(middle());
+  press(ImGuiKey_Slash, ImGuiMod_Shift);
+  EXPECT_TRUE(canvas.helps());
+  press(ImGuiKey_H);
+  EXPECT_FALSE(canvas.helps());
+}
+
+TEST_F(CanvasTest, WithNothingToShowItStillDraws) {
+  state = {};
+  EXPECT_TRUE(frame().empty());
+  EXPECT_TRUE(canvas.panes().empty());
+  for (const auto& binding : bindings()) {
+    Actions actions;
+    canvas.apply(binding.command, state, actions);
+    frame();
+  }
+}
+
+TEST(Keys, EachCommandHasOneBindingAndEachChordOneCommand) {
+  std::set<ImGuiKeyChord> chords;
+  std::set<Command> commands;
+  for (const auto& binding : bindings()) {
+    EXPECT_TRUE(commands.insert(binding.command).second) << binding.what;
+    EXPECT_FALSE(binding.chords.empty());
+    for (const auto chord : binding.chords) EXPECT_TRUE(chords.insert(chord).second) << binding.what;
+  }
+  EXPECT_EQ(commands.size(), size_t(Command::Help) + 1);
+  EXPECT_EQ(help_of(Command::Play), "Play or pause (Space)");
+}
+
+}  // namespace
+}  // namespace sagelab::ui

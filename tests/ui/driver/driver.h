@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real window with the bundled model, driven by Dear ImGui Test Engine. Scenes run in a thread of the
+// engine's own while the window's thread waits, so that they may look at the program.
+#pragma once
+
+#include <imgui.h>
+#include <imgui_te_context.h>
+#include <imgui_te_engine.h>
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "app/gui/loop.h"
+
+namespace sagelab::gui {
+
+struct Driver {
+  ui::Window& window;
+  Program& program;
+  std::filesystem::path out;  // where screenshots and exports go
+  std::string shot;           // the screenshot to take of the next frame; empty: none
+  std::vector<unsigned> gl_errors;
+  ImGuiTestEngine* engine = nullptr;
+
+  ui::State& state() const { return program.state(); }
+};
+
+// The driver of a running scene.
+Driver& driver_of(ImGuiTestContext* context);
+// Frames go by until something holds; false after so many seconds.
+bool until(ImGuiTestContext* context, const std::function<bool()>& holds, double seconds = 120);
+// A PNG of the whole window, as it is drawn.
+void take_shot(ImGuiTestContext* context, const std::string& name);
+
+void add_scenes(Driver& driver);
+void add_soak(Driver& driver);  // 200 short runs with switches at every step
+
+}  // namespace sagelab::gui

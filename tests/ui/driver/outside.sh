@@ -1,0 +1,69 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# outside.sh SAGELAB OUT, in a display: the program itself, by keys from outside. It generates, survives kill -9 in the
+# middle of a run with its queue and its results, and closes.
+set -eu
+program=$1 out=$2
+rm -rf "$out"
+mkdir -p "$out"
+export XDG_STATE_HOME="$out/xdg"
+state=$out/xdg/sagelab
+trap 'kill -9 $pid 2>/dev/null || true' EXIT
+
+fail() {
+  import -window root "$out/failed.png" 2>/dev/null || true
+  echo "failed: $1"
+  exit 1
+}
+# until SECONDS COMMAND: whether the command holds in time.
+until_holds() {
+  left=$(($1 * 5))
+  shift
+  while ! sh -c "$*" >/dev/null 2>&1; do
+    left=$((left - 1))
+    [ $left -gt 0 ] || return 1
+    kill -0 "$pid" 2>/dev/null || return 1
+    sleep .2
+  done
+}
+start() {
+  "$program" gui 2>>"$out/stderr" &
+  pid=$!
+  window=$(xdotool search --sync --onlyvisible --pid $pid 2>/dev/null | tail -1)
+  [ -n "$window" ] || fail "there is no window"
+  xdotool windowfocus "$window"
+}
+
+# A window without a window manager may not have the keyboard yet.
+generate() {
+  for attempt in 1 2 3 4 5; do
+    xdotool windowfocus "$window"
+    xdotool key ctrl+Return
+    if until_holds 10 "grep -q -E 'running|waiting' '$state/state.json'"; then return 0; fi
+  done
+  fail "Ctrl+Enter started nothing ($1)"
+}
+
+start
+until_holds 60 "grep -q assets/demo '$state/state.json'" || fail "the bundled model is not chosen"
+sleep 1
+generate first
+until_holds 240 "test -f '$state/results/1.json'" || fail "the first run made nothing"
+until_holds 10 "! grep -q -E 'running|waiting' '$state/state.json'" || fail "the first run does not end"
+generate second
+sleep 1
+kill -9 $pid
+wait $pid 2>/dev/null || true
+[ ! -f "$state/results/2.json" ] || fail "it was done too soon to be killed"
+
+start
+until_holds 30 "grep -q '\"paused\": true' '$state/state.json' && grep -q waiting '$state/state.json'" ||
+  fail "the queue is gone after a crash"
+[ -f "$state/results/1.json" ] || fail "the result is gone after a crash"
+sleep 1
+xdotool windowfocus "$window"
+xdotool key ctrl+q
+until_holds 10 "! kill -0 $pid" || true
+wait $pid || fail "it did not end well"
+trap - EXIT
+echo "generated, killed, restored and closed"

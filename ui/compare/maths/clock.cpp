@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ui/compare/maths/clock.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace sagelab::ui {
+namespace {
+
+constexpr double kSlowest = 1. / 8, kFastest = 8;
+// i / fps * fps may fall short of i by a rounding.
+constexpr double kTolerance = 1e-6;
+
+}  // namespace
+
+double seconds_of(const ClipTime& clip) {
+  return clip.fps > 0 ? clip.frames / clip.fps : 0;
+}
+
+int frame_at(const ClipTime& clip, double seconds) {
+  if (clip.frames < 1) return 0;
+  const double due = std::floor(seconds * clip.fps + kTolerance);
+  return int(std::clamp(due, 0., double(clip.frames - 1)));
+}
+
+double time_of(const ClipTime& clip, int frame) {
+  return clip.fps > 0 ? frame / clip.fps : 0;
+}
+
+void Clock::set_clip(const ClipTime& clip) {
+  clip_ = clip;
+  time_ = std::clamp(time_, 0., length());
+  if (clip_.frames < 2) playing_ = false;
+}
+
+void Clock::tick(double now) {
+  const double passed = last_ < 0 ? 0 : std::max(now - last_, 0.);
+  last_ = now;
+  if (!playing_) return;
+  time_ += passed * speed_;
+  if (time_ < length()) return;
+  if (loops) {
+    time_ = std::fmod(time_, length());
+  } else {
+    time_ = length();
+    playing_ = false;
+  }
+}
+
+void Clock::play(bool on) {
+  playing_ = on && clip_.frames > 1;
+  if (playing_ && time_ >= length()) time_ = 0;
+}
+
+void Clock::step(int frames) {
+  playing_ = false;
+  if (clip_.frames < 1) return;
+  int to = frame() + frames;
+  if (loops) to = (to % clip_.frames + clip_.frames) % clip_.frames;
+  seek_frame(to);
+}
+
+void Clock::seek(double seconds) {
+  time_ = std::clamp(seconds, 0., length());
+}
+
+void Clock::seek_frame(int frame) {
+  seek(time_of(clip_, std::clamp(frame, 0, std::max(clip_.frames - 1, 0))));
+}
+
+void Clock::faster(int notches) {
+  speed_ = std::clamp(speed_ * std::exp2(notches), kSlowest, kFastest);
+}
+
+}  // namespace sagelab::ui

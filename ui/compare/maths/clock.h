@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// One time for all that is compared: each clip shows the frame that is due, whatever its rate and length.
+#pragma once
+
+namespace sagelab::ui {
+
+// How a clip lies in time: frames of 1 / fps seconds each, from 0 on.
+struct ClipTime {
+  double fps = 8;
+  int frames = 0;
+};
+
+double seconds_of(const ClipTime& clip);
+// The frame that is due at a time; before the start the first, after the end the last; 0 of an empty clip.
+int frame_at(const ClipTime& clip, double seconds);
+// When a frame begins.
+double time_of(const ClipTime& clip, int frame);
+
+class Clock {
+ public:
+  // The clip whose frames are stepped through and which says when it is over: the longest of those shown, and
+  // of these the one of the highest rate.
+  void set_clip(const ClipTime& clip);
+  // Once a frame of the window; now: seconds of any steady clock.
+  void tick(double now);
+  void play(bool on);         // from the start again where it had run out
+  void step(int frames);      // stops; beyond an end it goes on at the other one if it loops, else it stays
+  void seek(double seconds);  // within the clip; playing goes on
+  void seek_frame(int frame);
+  void faster(int notches);  // speed doubles with each, halves with negative ones: 1/8 to 8
+
+  bool playing() const { return playing_; }
+  double time() const { return time_; }
+  double speed() const { return speed_; }
+  double length() const { return seconds_of(clip_); }
+  int frame() const { return frame_at(clip_, time_); }
+  int frames() const { return clip_.frames; }
+  const ClipTime& clip() const { return clip_; }
+  bool loops = true;
+
+ private:
+  ClipTime clip_;
+  double time_ = 0, last_ = -1, speed_ = 1;
+  bool playing_ = false;
+};
+
+}  // namespace sagelab::ui

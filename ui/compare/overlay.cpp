@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ui/compare/overlay.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ui/compare/keys.h"
+#include "ui/look/theme.h"
+
+namespace sagelab::ui {
+namespace {
+
+constexpr ImU32 kPlate = IM_COL32(0, 0, 0, 170), kPlateText = IM_COL32(255, 255, 255, 255),
+                kPlateMuted = IM_COL32(200, 205, 210, 255), kGrid = IM_COL32(128, 128, 128, 90);
+
+ImVec2 vec(double x, double y) {
+  return {float(x), float(y)};
+}
+
+struct Range {
+  int x0, y0, x1, y1;  // pixels in sight
+};
+
+Range pixels_in_sight(const PixelOverlay& o) {
+  const Point from = o.view.to_picture({o.pane.clip.x0, o.pane.clip.y0}, o.pane.space);
+  const Point to = o.view.to_picture({o.pane.clip.x1, o.pane.clip.y1}, o.pane.space);
+  const auto extent = o.view.picture();
+  return {std::max(int(std::floor(from.x)), 0), std::max(int(std::floor(from.y)), 0),
+          std::min(int(std::ceil(to.x)), int(extent.width)),
+          std::min(int(std::ceil(to.y)), int(extent.height))};
+}
+
+// Of the three channels, readable on the pixel's own colour.
+constexpr ImU32 kOnDark[] = {IM_COL32(255, 150, 140, 255), IM_COL32(150, 235, 150, 255),
+                             IM_COL32(150, 190, 255, 255)};
+constexpr ImU32 kOnLight[] = {IM_COL32(150, 0, 0, 255), IM_COL32(0, 90, 0, 255), IM_COL32(0, 30, 160, 255)};
+
+double brightness(const Rgb& c) {
+  return .299 * c[0] + .587 * c[1] + .114 * c[2];
+}
+
+}  // namespace
+
+void draw_grid(const PixelOverlay& o) {
+  if (o.view.scale() < px(kGridFrom)) return;
+  auto* list = ImGui::GetWindowDrawList();
+  const auto range = pixels_in_sight(o);
+  const Point from = o.view.to_screen({double(range.x0), double(range.y0)}, o.pane.space);
+  const Point to = o.view.to_screen({double(range.x1), double(range.y1)}, o.pane.space);
+  for (int x = range.x0; x <= range.x1; ++x) {
+    const double at = o.view.to_screen({double(x), 0}, o.pane.space).x;
+    list->AddLine(vec(at, from.y), vec(at, to.y), kGrid);
+  }
+  for (int y = range.y0; y <= range.y1; ++y) {
+    const double at = o.view.to_screen({0, double(y)}, o.pane.space).y;
+    list->AddLine(vec(from.x, at), vec(to.x, at), kGrid);
+  }
+}
+
+int draw_values(const PixelOverlay& o) {
+  if (o.view.scale() < px(kValuesFrom)) return 0;
+  auto* list = ImGui::GetWindowDrawList();
+  auto* font = ImGui::GetFont();
+  const auto range = pixels_in_sight(o);
+  const float size = std::min(px(14), float(o.view.scale()) / 3.6f), lead = size * 1.05f;
+  const auto extent = o.view.picture();
+  int count = 0;
+  for (int y = range.y0; y < range.y1; ++y) {
+    for (int x = range.x0; x < range.x1; ++x) {
+      const Point middle{x + .5, y + .5};
+      const auto value = value_at(o.shot, extent, middle), other = value_at(o.against, extent, middle);
+      if (!value || (o.against.picture && !other)) continue;
+      const bool differs = other.has_value();
+      const auto numbers =
+          differs ? difference(*value, *other) : std::array<int, 3>{(*value)[0], (*value)[1], (*value)[2]};
+      const auto* colours = !differs && brightness(*value) > 140 ? kOnLight : kOnDark;
+      const Point at = o.view.to_screen(middle, o.pane.space);
+      for (int c = 0; c < 3; ++c) {
+        const auto text =
+            differs ? fmt::format("{:+}", numbers[size_t(c)]) : fmt::to_string(numbers[size_t(c)]);
+        const float width = font->CalcTextSizeA(size, FLT_MAX, 0, text.c_str()).x;
+        list->AddText(font, size, vec(at.x - width / 2, at.y + (c - 1.5) * lead), colours[c], text.c_str());
+      }
+      ++count;
+    }
+  }
+  return count;
+}
+
+void draw_label(const Box& clip, const std::string& title, const std::string& below) {
+  auto* list = ImGui::GetWindowDrawList();
+  auto* font = ImGui::GetFont();
+  const float large = ImGui::GetFontSize(), small = large * .88f, pad = px(6);
+  const ImVec2 first = font->CalcTextSizeA(large, FLT_MAX, 0, title.c_str());
+  const ImVec2 second = below.empty() ? ImVec2{} : font->CalcTextSizeA(small, FLT_MAX, 0, below.c_str());
+  const ImVec2 from = vec(clip.x0 + pad, clip.y0 + pad);
+  const ImVec2 to{from.x + std::max(first.x, second.x) + 2 * pad, from.y + first.y + second.y + pad};
+  list->AddRectFilled(from, to, kPlate, px(4));
+  list->AddText(font, large, {from.x + pad, from.y + pad / 2}, kPlateText, title.c_str());
+  if (!below.empty())
+    list->AddText(font, small, {from.x + pad, from.y + pad / 2 + first.y}, kPlateMuted, below.c_str());
+}
+
+void draw_split_line(const Box& canvas, double x, bool active) {
+  auto* list = ImGui::GetWindowDrawList();
+  const ImU32 colour = active ? palette().accent : IM_COL32(255, 255, 255, 220);
+  list->AddLine(vec(x, canvas.y0), vec(x, canvas.y1), IM_COL32(0, 0, 0, 160), px(3));
+  list->AddLine(vec(x, canvas.y0), vec(x, canvas.y1), colour, px(1));
+  const double y = canvas.middle().y;
+  list->AddCircleFilled(vec(x, y), px(7), IM_COL32(0, 0, 0, 160));
+  list->AddCircleFilled(vec(x, y), px(5), colour);
+}
+
+bool draw_help(const Box& canvas) {
+  ImGui::SetNextWindowPos(vec(canvas.middle().x, canvas.middle().y), ImGuiCond_Always, {.5f, .5f});
+  ImGui::SetNextWindowSizeConstraints({0, 0},
+                                      vec(std::max(canvas.width(), 200.), std::max(canvas.height(), 150.)));
+  ImGui::SetNextWindowBgAlpha(.95f);
+  constexpr auto kFlags = ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_AlwaysAutoResize |
+                          ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoDocking |
+                          ImGuiWindowFlags_NoMove | ImGuiWindowFlags_NoFocusOnAppearing;
+  bool open = true;
+  if (ImGui::Begin("##canvas-help", nullptr, kFlags & ~ImGuiWindowFlags_NoScrollbar)) {
+    const auto row = [](const char* keys, const char* what) {
+      ImGui::TableNextColumn();
+      ImGui::TextColored(ImGui::ColorConvertU32ToFloat4(palette().accent), "%s", keys);
+      ImGui::TableNextColumn();
+      ImGui::TextUnformatted(what);
+    };
+    if (ImGui::BeginTable("keys", 4, ImGuiTableFlags_SizingFixedFit)) {
+      for (const auto& binding : bindings()) row(binding.keys, binding.what);
+      for (const auto& hint : mouse_hints()) row(hint.mouse, hint.what);
+      ImGui::EndTable();
+    }
+    if (ImGui::IsWindowHovered() && ImGui::IsMouseClicked(0)) open = false;
+  }
+  ImGui::End();
+  return open;
+}
+
+}  // namespace sagelab::ui

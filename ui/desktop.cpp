@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ui/desktop.h"
+
+#include <fmt/format.h>
+#include <imgui.h>
+#include <imgui_internal.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "ui/look/icons.h"
+#include "ui/look/theme.h"
+#include "ui/panels/attention/attention_panel.h"
+#include "ui/panels/dialogs.h"
+#include "ui/panels/player.h"
+#include "ui/panels/prompt/prompt_panel.h"
+#include "ui/panels/queue_panel.h"
+#include "ui/platform/file_dialog.h"
+#ifdef SAGELAB_UI_CANVAS
+#include "ui/compare/canvas.h"
+#endif
+#ifdef SAGELAB_UI_METRICS
+#include "ui/metrics/metrics_panel.h"
+#endif
+
+namespace sagelab::ui {
+namespace {
+
+constexpr const char *kPrompt = "Prompt", *kQueue = "Queue", *kCanvas = "Compare", *kAttention = "Attention",
+                     *kMetrics = "Metrics";
+constexpr int kSettled = 2;  // frames
+
+}  // namespace
+
+struct Desktop::Panels {
+  PromptPanel prompt;
+  AttentionPanel attention;
+  FileDialog files;
+#ifdef SAGELAB_UI_CANVAS
+  Canvas canvas;
+#else
+  Player canvas;
+#endif
+#ifdef SAGELAB_UI_METRICS
+  MetricsPanel metrics;
+#endif
+};
+
+Desktop::Desktop() : panels_(std::make_unique<Panels>()) {}
+Desktop::~Desktop() = default;
+
+void Desktop::draw(const State& state, Actions& actions, Textures& textures) {
+  draw_menu(state, actions);
+  draw_status(state);
+  const ImGuiID dock = ImGui::GetID("desktop");
+  if (!arranged_) {
+    arranged_ = true;
+    // A layout that was read from the file stays as it is.
+    const auto* node = ImGui::DockBuilderGetNode(dock);
+    if (!node || node->IsEmpty() || std::exchange(afresh_, false)) arrange(dock);
+  }
+  ImGui::DockSpaceOverViewport(dock, ImGui::GetMainViewport());
+  draw_panels(state, actions, textures);
+  panels_->files.draw();
+  draw_dialogs(state, actions);
+  paste(actions);
+}
+
+void Desktop::arrange(unsigned dock) {
+  ImGui::DockBuilderRemoveNode(dock);
+  ImGui::DockBuilderAddNode(dock, ImGuiDockNodeFlags_DockSpace);
+  const ImVec2 size = ImGui::GetMainViewport()->WorkSize;
+  ImGui::DockBuilderSetNodeSize(dock, size);
+  const float left_width = std::clamp(px(310) / size.x, .15f, .4f);
+  const float right_width = std::clamp(px(330) / (size.x - px(310)), .15f, .45f);
+  const float queue_height = std::clamp(px(190) / size.y, .15f, .4f);
+  ImGuiID left = 0, middle = 0, right = 0, below = 0, right_below = 0, rest = 0;
+  ImGui::DockBuilderSplitNode(dock, ImGuiDir_Left, left_width, &left, &rest);
+  ImGui::DockBuilderSplitNode(rest, ImGuiDir_Right, right_width, &right, &middle);
+  ImGui::DockBuilderSplitNode(middle, ImGuiDir_Down, queue_height, &below, &middle);
+  // Where there is little room, attention and metrics share it as tabs.
+  const bool tall = size.y >= px(1000);
+  if (tall) ImGui::DockBuilderSplitNode(right, ImGuiDir_Down, .42f, &right_below, &right);
+  ImGui::DockBuilderDockWindow(kPrompt, left);
+  ImGui::DockBuilderDockWindow(kCanvas, middle);
+  ImGui::DockBuilderDockWindow(kQueue, below);
+  ImGui::DockBuilderDockWindow(kAttention, right);
+  ImGui::DockBuilderDockWindow(kMetrics, tall ? right_below : right);
+  ImGui::DockBuilderFinish(dock);
+  front_ = kSettled;
+}
+
+void Desktop::draw_panels(const State& state, Actions& actions, Textures& textures) {
+  auto& panels = *panels_;
+  const auto panel = [](const char* name, const auto& content, ImGuiWindowFlags flags = 0) {
+    if (ImGui::Begin(name, nullptr, flags)) content();
+    ImGui::End();
+  };
+  // Of those that share a place; windows have to be there before one of them can be in front.
+  if (front_ > 0 && --front_ == 0) {
+    ImGui::SetWindowFocus(kAttention);
+    ImGui::SetWindowFocus(kPrompt);
+  }
+  panel(kPrompt, [&] { panels.prompt.draw(state, actions, panels.files); });
+  panel(kQueue, [&] { draw_queue({state, actions, panels.files, textures}); });
+  panel(kAttention, [&] { panels.attention.draw(state, actions); });
+#ifdef SAGELAB_UI_METRICS
+  panel(kMetrics, [&] { panels.metrics.draw(state, actions); });
+#endif
+  panel(
+      kCanvas,
+      [&] {
+#ifdef SAGELAB_UI_CANVAS
+        panels.canvas.draw(state, actions, textures);
+#else
+        panels.canvas.draw(state, textures);
+#endif
+      },
+      ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse);
+}
+
+void Desktop::draw_menu(const State& state, Actions& actions) {
+  if (!ImGui::BeginMainMenuBar()) return;
+  if (ImGui::BeginMenu("File")) {
+    draw_file_menu(state, actions);
+    ImGui::EndMenu();
+  }
+  if (ImGui::BeginMenu("View")) {
+    draw_view_menu(actions);
+    ImGui::EndMenu();
+  }
+  const auto* job = state.running();
+  const auto right =
+      job ? fmt::format("{} {}", job->phase(), clock_text(job->phase_left(state.now))) : state.device;
+  const float width = ImGui::CalcTextSize(right.c_str()).x + ImGui::GetStyle().ItemSpacing.x * 2;
+  ImGui::SameLine(ImGui::GetWindowWidth() - width);
+  ImGui::TextDisabled("%s", right.c_str());
+  ImGui::EndMainMenuBar();
+}
+
+void Desktop::draw_file_menu(const State& state, Actions& actions) {
+  auto& files = panels_->files;
+  using Kind = FileDialog::Kind;
+  if (ImGui::MenuItem("Open a model folder..."))
+    files.open({Kind::Folder, "A diffusers model folder", "", {}, [&actions](const std::string& path) {
+                  actions.push(action::AddModelFolder{path});
+                }});
+  if (ImGui::MenuItem("Restore settings of a file..."))
+    files.open({Kind::Open, "A file made here", "", {}, [&actions](const std::string& path) {
+                  actions.push(action::RestoreFrom{path});
+                }});
+  if (ImGui::MenuItem("Import prompts..."))
+    files.open({Kind::Open, "A prompt file", "", {}, [&actions](const std::string& path) {
+                  actions.push(action::ImportPrompts{path});
+                }});
+  ImGui::Separator();
+  std::vector<Id> shown;
+  for (const Id id : state.compared)
+    if (state.result(id)) shown.push_back(id);
+  const bool several = shown.size() > 1;
+  const auto save = [&](action::Export::Kind kind, const char* title, const char* name) {
+    files.open({Kind::Save, title, name, {}, [&actions, kind, shown](const std::string& path) {
+                  actions.push(action::Export{kind, shown, 0, path});
+                }});
+  };
+  if (ImGui::MenuItem("Export side by side...", nullptr, false, several))
+    save(action::Export::Kind::SideBySide, "Side by side, as MP4", "side-by-side.mp4");
+  if (ImGui::MenuItem("Export report...", nullptr, false, several))
+    save(action::Export::Kind::Report, "A page with everything in it", "report.html");
+  ImGui::Separator();
+  if (ImGui::MenuItem("Close", "Ctrl+Q")) actions.push(action::Close{});
+}
+
+void Desktop::draw_view_menu(Actions& actions) {
+  if (ImGui::MenuItem(dark_ ? "Light" : "Dark")) {
+    dark_ = !dark_;
+    actions.push(action::SetLook{dark_, scale_});
+  }
+  constexpr float kScales[] = {.85f, 1, 1.15f, 1.3f, 1.5f, 2};
+  if (ImGui::BeginMenu("Size")) {
+    for (const float scale : kScales) {
+      if (!ImGui::MenuItem(fmt::format("{:.0f} %", scale * 100).c_str(), nullptr, scale == scale_)) continue;
+      scale_ = scale;
+      actions.push(action::SetLook{dark_, scale_});
+    }
+    ImGui::EndMenu();
+  }
+  if (ImGui::MenuItem("Put the panels back")) rescale();
+}
+
+void Desktop::draw_status(const State& state) {
+  constexpr auto kFlags = ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoSavedSettings;
+  const bool open = ImGui::BeginViewportSideBar("##status", ImGui::GetMainViewport(), ImGuiDir_Down,
+                                                ImGui::GetFrameHeight(), kFlags | ImGuiWindowFlags_MenuBar);
+  if (open && ImGui::BeginMenuBar()) {
+    std::string text = state.device;
+    if (!state.memory.empty()) {
+      text += fmt::format("   {} {}", icon::kMemory, bytes_text(state.memory.back().resident));
+      if (state.memory.back().device > 0) text += ", GPU " + bytes_text(state.memory.back().device);
+    }
+    for (const auto& task : state.tasks) text += fmt::format("   {} {}", icon::kClock, task.what);
+    if (!state.log.empty()) text += "   " + state.log.back();
+    ImGui::TextDisabled("%s", text.c_str());
+    ImGui::EndMenuBar();
+  }
+  ImGui::End();
+}
+
+double Desktop::redraw_after(const State& state) const {
+  constexpr double kLeast = 1. / 60, kCaret = .25, kClock = .5;
+#ifdef SAGELAB_UI_CANVAS
+  if (panels_->canvas.animating()) return kLeast;
+#else
+  const double next = panels_->canvas.next_frame_after();
+  if (next >= 0) return std::max(next, kLeast);
+#endif
+  if (ImGui::GetIO().WantTextInput) return kCaret;
+  if (panels_->files.is_open()) return kCaret;  // the desktop's own dialog wakes nobody
+  return state.running() || !state.tasks.empty() ? kClock : -1;
+}
+
+void Desktop::take_files(const std::vector<std::string>& files, Actions& actions) {
+  for (const auto& file : files) std::visit([&](auto what) { actions.push(what); }, action_for_file(file));
+}
+
+void Desktop::paste(Actions& actions) {
+  if (ImGui::IsKeyChordPressed(ImGuiMod_Ctrl | ImGuiKey_Q)) actions.push(action::Close{});
+  if (ImGui::GetIO().WantTextInput || !ImGui::IsKeyChordPressed(ImGuiMod_Ctrl | ImGuiKey_V)) return;
+  const char* text = ImGui::GetClipboardText();
+  const auto path = path_in(text ? text : "");
+  if (!path.empty()) take_files({path}, actions);
+}
+
+}  // namespace sagelab::ui
