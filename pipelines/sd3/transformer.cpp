@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/sd3/transformer.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace sagelab::sd3 {
+namespace {
+
+constexpr double kNormEps = 1e-6;  // none of these is in the config
+constexpr int64_t kTimeWaves = 256;
+
+// Chunks of an adaptive norm's linear, in order; only layers with a second attention have the last three. The
+// last norm of either stream has kFinalScale and kFinalShift instead.
+enum Chunk { kShift, kScale, kGate, kShiftFf, kScaleFf, kGateFf, kShiftDual, kScaleDual, kGateDual };
+enum FinalChunk { kFinalScale, kFinalShift };
+
+const LayerNorm& plain_norm() {
+  static const LayerNorm norm = [] {
+    LayerNorm n;
+    n.eps = kNormEps;
+    return n;
+  }();
+  return norm;
+}
+
+void check_inputs(const TransformerConfig& c, const Inputs& in) {
+  const int64_t p = c.patch_size, most = c.pos_embed_max_size;
+  TORCH_CHECK(in.latents.dim() == 4 && in.latents.size(1) == c.in_channels, "latents should be [B, ",
+              c.in_channels, ", h, w], not ", in.latents.sizes());
+  const int64_t batch = in.latents.size(0);
+  for (const int64_t side : in.latents.sizes().slice(2))
+    TORCH_CHECK(side % p == 0 && side >= p && side / p <= most, "latents' sides should be multiples of ", p,
+                " up to ", p * most, ", not ", side);
+  TORCH_CHECK(in.text.dim() == 3 && in.text.size(0) == batch && in.text.size(2) == c.joint_attention_dim,
+              "text should be [", batch, ", L, ", c.joint_attention_dim, "], not ", in.text.sizes());
+  TORCH_CHECK(
+      in.pooled.dim() == 2 && in.pooled.size(0) == batch && in.pooled.size(1) == c.pooled_projection_dim,
+      "pooled should be [", batch, ", ", c.pooled_projection_dim, "], not ", in.pooled.sizes());
+  TORCH_CHECK(in.t.dim() == 1 && in.t.size(0) == batch, "t should be [", batch, "], not ", in.t.sizes());
+  for (const auto& [name, tensor] : {std::pair{"text", in.text}, {"pooled", in.pooled}})
+    TORCH_CHECK(tensor.scalar_type() == in.latents.scalar_type(), name, " is ", tensor.scalar_type(),
+                ", latents are ", in.latents.scalar_type());
+}
+
+void observe(const Forward& forward, const std::string& name, const at::Tensor& value) {
+  if (forward.observe) forward.observe(name, value.clone());
+}
+
+}  // namespace
+
+at::Tensor Transformer::Pass::rows(const at::Tensor& x, size_t stream) const {
+  return x.narrow(1, bounds[stream], bounds[stream + 1] - bounds[stream]);
+}
+
+Transformer::Projections Transformer::make_projections(const Weights& attn, const TransformerConfig& c,
+                                                       size_t stream, bool keys_only) {
+  struct Names {
+    std::array<std::string_view, 3> qkv;
+    std::string_view norm_q, norm_k;
+  };
+  static constexpr std::array<Names, 2> kNames = {
+      Names{{"to_q", "to_k", "to_v"}, "norm_q", "norm_k"},
+      Names{{"add_q_proj", "add_k_proj", "add_v_proj"}, "norm_added_q", "norm_added_k"}};
+  const Names& n = kNames[stream];
+  const int64_t d = c.dim();
+  const std::array<int64_t, 3> outs = {d, d, d};
+  const auto norm = [&](std::string_view name) {
+    if (!c.qk_norm) return attention::Norm{};
+    return attention::Norm{
+        attention::Norm::Kind::Rms, (attn / name).tensor("weight", {c.head_dim}), {}, kNormEps};
+  };
+  Projections result{{}, norm(n.norm_q), norm(n.norm_k)};
+  const size_t first = keys_only ? 1 : 0;
+  if (keys_only) attn.linear(n.qkv[0], d, d);  // in the file, and without effect
+  result.qkv = attn.stacked(std::span(n.qkv).subspan(first), std::span(outs).subspan(first), d);
+  return result;
+}
+
+Transformer::Block Transformer::make_block(const Weights& w, const TransformerConfig& c, int64_t layer) {
+  struct Names {
+    std::string_view norm, out, ff;
+  };
+  static constexpr std::array<Names, 2> kNames = {Names{"norm1", "to_out.0", "ff"},
+                                                  Names{"norm1_context", "to_add_out", "ff_context"}};
+  const int64_t d = c.dim();
+  const Weights attn = w / "attn";
+  Block block;
+  block.last = layer == c.layers - 1;
+  for (size_t s : {kImage, kText}) {
+    const Names& n = kNames[s];
+    Stream& stream = block.streams[s];
+    const bool keys_only = block.last && s == kText;
+    const int64_t chunks = keys_only ? 2 : s == kImage && c.dual(layer) ? 9 : 6;
+    stream.norm = (w / n.norm).linear("linear", chunks * d, d);
+    stream.projections = make_projections(attn, c, s, keys_only);
+    if (keys_only) continue;
+    stream.out = attn.linear(n.out, d, d);
+    stream.ff_in = (w / n.ff).linear("net.0.proj", c.ff_dim(), d);
+    stream.ff_out = (w / n.ff).linear("net.2", d, c.ff_dim());
+  }
+  if (c.dual(layer))
+    block.dual =
+        Dual{make_projections(w / "attn2", c, kImage, false), (w / "attn2").linear("to_out.0", d, d)};
+  return block;
+}
+
+Transformer::Transformer(const Weights& w, const TransformerConfig& c) : config_(c) {
+  const int64_t d = c.dim(), p = c.patch_size;
+  const Weights condition = w / "time_text_embed";
+  patches_ = Conv2d(w / "pos_embed" / "proj", d, c.in_channels, {p, p, 0});
+  pos_embed_ = (w / "pos_embed").tensor("pos_embed", {1, c.pos_embed_max_size * c.pos_embed_max_size, d});
+  timestep_embedder_ = TimestepEmbedding(condition / "timestep_embedder", kTimeWaves, d, d, Activation::Silu);
+  text_embedder_ =
+      TimestepEmbedding(condition / "text_embedder", c.pooled_projection_dim, d, d, Activation::Silu);
+  context_embedder_ = w.linear("context_embedder", d, c.joint_attention_dim);
+  blocks_.reserve(size_t(c.layers));
+  for (int64_t i = 0; i < c.layers; ++i) blocks_.push_back(make_block(w / "transformer_blocks" / i, c, i));
+  norm_out_ = (w / "norm_out").linear("linear", 2 * d, d);
+  proj_out_ = w.linear("proj_out", p * p * c.out_channels, d);
+}
+
+at::Tensor Transformer::positions(int64_t rows, int64_t columns) const {
+  const int64_t most = config_.pos_embed_max_size;
+  return pos_embed_.view({1, most, most, config_.dim()})
+      .narrow(1, (most - rows) / 2, rows)
+      .narrow(2, (most - columns) / 2, columns)
+      .reshape({1, rows * columns, config_.dim()});
+}
+
+at::Tensor Transformer::embed_condition(const Inputs& in) const {
+  const at::Tensor waves =
+      sinusoid(in.t.to(in.pooled.device()), kTimeWaves, true, 0).to(in.pooled.scalar_type());
+  return timestep_embedder_(waves).add_(text_embedder_(in.pooled));
+}
+
+at::Tensor Transformer::embed(const Inputs& in, const Pass& pass) const {
+  const at::Tensor x = at::empty({in.latents.size(0), pass.bounds[2], config_.dim()}, in.latents.options());
+  const at::Tensor patches = patches_(in.latents);
+  at::Tensor image = pass.rows(x, kImage);
+  at::add_out(image, patches.flatten(2).transpose(1, 2), positions(patches.size(2), patches.size(3)));
+  linear_into(context_embedder_, in.text, pass.rows(x, kText));
+  return x;
+}
+
+// Without out: the caller says where the result goes.
+attention::Segment Transformer::segment(const at::Tensor& qkv, const Projections& projections) const {
+  const at::Tensor heads = qkv.unflatten(2, {3, config_.heads, config_.head_dim});
+  attention::Segment s;
+  s.q = heads.select(2, 0);
+  s.k = heads.select(2, 1);
+  s.v = heads.select(2, 2);
+  s.q_norm = projections.norm_q;
+  s.k_norm = projections.norm_k;
+  return s;
+}
+
+void Transformer::call(std::span<const attention::Segment> segments, int layer, std::string_view block,
+                       Pass& pass) const {
+  const Profile::Section section(pass.forward.profile, "attention");
+  attention::JointCall call{segments, 1.0 / std::sqrt(double(config_.head_dim)), pass.forward.site};
+  call.site.layer = layer;
+  call.site.layers = int(config_.layers);
+  call.site.call = pass.calls++;
+  call.site.block = block;
+  pass.forward.attention.run_joint(call, pass.forward.recorder);
+}
+
+at::Tensor Transformer::attend(const Block& block, int layer, const at::Tensor& y, Pass& pass) const {
+  Profile* profile = pass.forward.profile;
+  const int64_t d = config_.dim();
+  at::Tensor qkv = at::empty({y.size(0), y.size(1), 3 * d}, y.options());
+  {
+    const Profile::Section section(profile, "linears");
+    for (size_t s : {kImage, kText}) {
+      const at::Tensor rows = pass.rows(qkv, s);
+      linear_into(block.streams[s].projections.qkv, pass.rows(y, s),
+                  s < block.written() ? rows : rows.narrow(2, d, 2 * d));
+    }
+  }
+  const at::Tensor out = y.unflatten(2, {config_.heads, config_.head_dim});  // y has been read
+  std::array<attention::Segment, 2> segments;
+  for (size_t s : {kImage, kText}) {
+    segments[s] = segment(pass.rows(qkv, s), block.streams[s].projections);
+    if (s < block.written())
+      segments[s].out = pass.rows(out, s);
+    else
+      segments[s].q.reset();
+  }
+  call(segments, layer, "joint", pass);
+  segments = {};
+  qkv.reset();
+  const Profile::Section section(profile, "linears");
+  const at::Tensor z = at::empty({y.size(0), pass.bounds[block.written()], d}, y.options());
+  for (size_t s = 0; s < block.written(); ++s)
+    linear_into(block.streams[s].out, pass.rows(y, s), pass.rows(z, s));
+  return z;
+}
+
+void Transformer::attend_image_(const Dual& dual, int layer, const at::Tensor& y, Pass& pass) const {
+  at::Tensor qkv;
+  {
+    const Profile::Section section(pass.forward.profile, "linears");
+    qkv = dual.projections.qkv(y);
+  }
+  attention::Segment segment = this->segment(qkv, dual.projections);
+  qkv.reset();
+  const at::Tensor out = at::empty_like(y);
+  segment.out = out.unflatten(2, {config_.heads, config_.head_dim});
+  call({&segment, 1}, layer, "dual", pass);
+  segment = {};
+  const Profile::Section section(pass.forward.profile, "linears");
+  linear_into(dual.out, out, y);
+}
+
+void Transformer::feed_forward_(const Block& block, const at::Tensor& y, const Pass& pass) const {
+  const Profile::Section section(pass.forward.profile, "linears");
+  for (size_t s = 0; s < block.written(); ++s) {
+    const at::Tensor rows = pass.rows(y, s);
+    const at::Tensor hidden = at::empty({rows.size(0), rows.size(1), config_.ff_dim()}, y.options());
+    linear_gelu_into(block.streams[s].ff_in, rows, hidden);
+    linear_into(block.streams[s].ff_out, hidden, rows);
+  }
+}
+
+void Transformer::run_block(int layer, const at::Tensor& x, Pass& pass) const {
+  const Block& block = blocks_[size_t(layer)];
+  Profile* profile = pass.forward.profile;
+  const at::Tensor written = x.narrow(1, 0, pass.bounds[block.written()]);
+  const std::span<const int64_t> bounds = pass.bounds;
+  std::array<std::vector<at::Tensor>, 2> chunks;
+  const auto add = [&](const at::Tensor& y, Chunk gate) {
+    const Profile::Section section(profile, "norms");
+    std::array<Gate, 2> spans;
+    for (size_t s = 0; s < block.written(); ++s) spans[s] = {bounds[s], bounds[s + 1], chunks[s][gate]};
+    add_gated_(written, y, std::span(spans).first(block.written()));
+  };
+  at::Tensor y, dual;
+  {
+    const Profile::Section section(profile, "norms");
+    std::array<Modulation, 2> spans;
+    for (size_t s : {kImage, kText}) {
+      const Linear& norm = block.streams[s].norm;
+      chunks[s] = norm(pass.conditioning).split(config_.dim(), 1);
+      const bool full = s < block.written();
+      spans[s] = {bounds[s], bounds[s + 1], chunks[s][full ? size_t(kShift) : size_t(kFinalShift)],
+                  chunks[s][full ? size_t(kScale) : size_t(kFinalScale)]};
+    }
+    y = norm_modulate(x, plain_norm(), spans);
+    const Modulation second{0, bounds[1], block.dual ? chunks[kImage][kShiftDual] : at::Tensor(),
+                            block.dual ? chunks[kImage][kScaleDual] : at::Tensor()};
+    if (block.dual) dual = norm_modulate(pass.rows(x, kImage), plain_norm(), {&second, 1});
+  }
+  y = attend(block, layer, y, pass);
+  add(y, kGate);
+  if (block.dual) {
+    attend_image_(*block.dual, layer, dual, pass);
+    const Gate gate{0, bounds[1], chunks[kImage][kGateDual]};
+    add_gated_(pass.rows(x, kImage), dual, {&gate, 1});
+  }
+  {
+    const Profile::Section section(profile, "norms");
+    std::array<Modulation, 2> spans;
+    for (size_t s = 0; s < block.written(); ++s)
+      spans[s] = {bounds[s], bounds[s + 1], chunks[s][kShiftFf], chunks[s][kScaleFf]};
+    y = norm_modulate(written, plain_norm(), std::span(spans).first(block.written()));
+  }
+  feed_forward_(block, y, pass);
+  add(y, kGateFf);
+}
+
+at::Tensor Transformer::project_out(const at::Tensor& x, const Inputs& in, const Pass& pass) const {
+  const Profile::Section section(pass.forward.profile, "rest");
+  const at::Tensor image = pass.rows(x, kImage);
+  const std::vector<at::Tensor> chunks = norm_out_(pass.conditioning).chunk(2, 1);
+  const Modulation all{0, image.size(1), chunks[kFinalShift], chunks[kFinalScale]};
+  const at::Tensor tokens = proj_out_(norm_modulate(image, plain_norm(), {&all, 1}));
+  const int64_t p = config_.patch_size, h = in.latents.size(2), w = in.latents.size(3);
+  return tokens.view({tokens.size(0), h / p, w / p, p, p, config_.out_channels})
+      .permute({0, 5, 1, 3, 2, 4})
+      .reshape({tokens.size(0), config_.out_channels, h, w});
+}
+
+at::Tensor Transformer::operator()(const Inputs& inputs, const Forward& forward) const {
+  check_inputs(config_, inputs);
+  const int64_t p = config_.patch_size;
+  const int64_t image_len = (inputs.latents.size(2) / p) * (inputs.latents.size(3) / p);
+  Pass pass{{}, {0, image_len, image_len + inputs.text.size(1)}, forward};
+  at::Tensor x;
+  {
+    const Profile::Section section(forward.profile, "rest");
+    const at::Tensor temb = embed_condition(inputs);
+    observe(forward, "temb", temb);
+    pass.conditioning = at::silu(temb);
+    x = embed(inputs, pass);
+  }
+  observe(forward, "pos_embed", pass.rows(x, kImage));
+  observe(forward, "context_embedder", pass.rows(x, kText));
+  for (int layer = 0; layer < int(config_.layers); ++layer) {
+    if (forward.stop.stop_requested()) throw Cancelled();
+    if (std::ranges::find(inputs.skip, int64_t(layer)) != inputs.skip.end()) continue;
+    run_block(layer, x, pass);
+    observe(forward, fmt::format("block.{}", layer), blocks_[size_t(layer)].last ? pass.rows(x, kImage) : x);
+  }
+  return project_out(x, inputs, pass);
+}
+
+double flops(const TransformerConfig& c, int64_t image_len, int64_t text_len) {
+  const double d = double(c.dim()), image = double(image_len), text = double(text_len), rows = image + text;
+  double sum = (double(kTimeWaves) + double(c.pooled_projection_dim) + 2 * d) * d + 2 * d * d;
+  sum += image * d * double(c.patch_size * c.patch_size * (c.in_channels + c.out_channels)) +
+         text * d * double(c.joint_attention_dim);
+  const double wide = 4 * d * d + 2 * d * double(c.ff_dim());
+  for (int64_t i = 0; i < c.layers; ++i) {
+    const bool last = i == c.layers - 1, dual = c.dual(i);
+    sum += image * wide + text * (last ? 2 * d * d : wide) + 2 * (last ? image : rows) * rows * d;
+    if (dual) sum += image * 4 * d * d + 2 * image * image * d;
+    sum += d * d * double((dual ? 9 : 6) + (last ? 2 : 6));
+  }
+  return 2 * sum;
+}
+
+}  // namespace sagelab::sd3
