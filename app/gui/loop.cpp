@@ -67,6 +67,7 @@ class Loop {
     if (window_.display_scale_changed()) window_.set_look(look.dark, look.scale);
     double own = processor_seconds() - start;
     window_.begin();  // takes the events, and what a test makes of them
+    if (window_.input_waits()) settling_ = std::max(settling_, 1);
     start = processor_seconds();
     desktop_.draw(program_.state(), actions_, textures_);
     window_.finish();

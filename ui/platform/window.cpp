@@ -7,6 +7,7 @@
 #include <imgui.h>
 #include <imgui_impl_glfw.h>
 #include <imgui_impl_opengl3.h>
+#include <imgui_internal.h>
 #include <implot.h>
 
 #include <algorithm>
@@ -28,6 +29,26 @@ constexpr const char* kNoGl =
 
 void keep_error(int, const char* text) {
   glfw_error = text ? text : "";
+}
+
+bool is_modifier(ImGuiKey key) {
+  return ImGui::IsLRModKey(key) || (key & ImGuiMod_Mask_);
+}
+
+// Where a key's press and its modifier's release came together, Dear ImGui takes both in one frame, and sees
+// no chord in it. What it is to take later: the release, and all that came after it.
+std::vector<ImGuiInputEvent> after_a_chord(ImVector<ImGuiInputEvent>& events) {
+  bool pressed = false;
+  for (int i = 0; i < events.Size; ++i) {
+    if (events[i].Type != ImGuiInputEventType_Key) continue;
+    const ImGuiInputEventKey& key = events[i].Key;
+    if (key.Down && !is_modifier(key.Key)) pressed = true;
+    if (!pressed || key.Down || !is_modifier(key.Key)) continue;
+    std::vector<ImGuiInputEvent> later(events.begin() + i, events.end());
+    events.resize(i);
+    return later;
+  }
+  return {};
 }
 
 std::string reason() {
@@ -130,7 +151,14 @@ std::string Window::clipboard() const {
 void Window::begin() {
   ImGui_ImplOpenGL3_NewFrame();
   ImGui_ImplGlfw_NewFrame();
+  auto& events = ImGui::GetCurrentContext()->InputEventsQueue;
+  const auto later = after_a_chord(events);
   ImGui::NewFrame();
+  for (const auto& event : later) events.push_back(event);
+}
+
+bool Window::input_waits() const {
+  return !ImGui::GetCurrentContext()->InputEventsQueue.empty();
 }
 
 void Window::finish() {

@@ -38,8 +38,9 @@ class Window {
   std::vector<std::string> take_dropped();  // files dropped on it since the last call
   std::string clipboard() const;
 
-  void begin();   // a frame
-  void finish();  // what is to be drawn is known
+  void begin();              // a frame
+  bool input_waits() const;  // some is left for the next frame
+  void finish();             // what is to be drawn is known
   // Draws it. before_swap: with the finished picture still to be read.
   void show(const std::function<void()>& before_swap = {});
   bool visible() const;                   // not minimized

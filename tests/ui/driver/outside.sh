@@ -34,14 +34,9 @@ start() {
   xdotool windowfocus "$window"
 }
 
-# A window without a window manager may not have the keyboard yet.
 generate() {
-  for attempt in 1 2 3 4 5; do
-    xdotool windowfocus "$window"
-    xdotool key ctrl+Return
-    if until_holds 10 "grep -q -E 'running|waiting' '$state/state.json'"; then return 0; fi
-  done
-  fail "Ctrl+Enter started nothing ($1)"
+  xdotool windowfocus "$window" key ctrl+Return
+  until_holds 20 "grep -q -E 'running|waiting' '$state/state.json'" || fail "Ctrl+Enter started nothing ($1)"
 }
 
 start
