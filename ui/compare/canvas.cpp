@@ -16,8 +16,6 @@
 namespace sagelab::ui {
 namespace {
 
-constexpr double kNotch = 1.4142135623730951;  // of the wheel: two of them double the size
-constexpr double kLeastGain = 1, kMostGain = 64;
 constexpr float kReach = 6, kGap = 4, kLeastHeight = 40;
 
 ImVec2 vec(double x, double y) {
@@ -114,9 +112,14 @@ void Canvas::draw_modes(const State& state, Actions& actions) {
                                  {"Tiles", Mode::SideBySide, Command::SideBySide},
                                  {"Blink", Mode::Flicker, Command::Flicker},
                                  {"Diff", Mode::Difference, Command::Difference}};
-  const float gap = ImGui::GetStyle().ItemInnerSpacing.x / 2;
+  const auto& style = ImGui::GetStyle();
+  const float gap = style.ItemInnerSpacing.x / 2;
+  const auto wrap = [](float width) {
+    if (ImGui::GetContentRegionAvail().x < width) ImGui::NewLine();
+  };
   ImGui::BeginDisabled(clips_.size() < 2);
   for (const auto& button : kButtons) {
+    wrap(ImGui::CalcTextSize(button.name).x + 2 * style.FramePadding.x);
     const bool on = arrangement_.mode == button.mode;
     if (on) ImGui::PushStyleColor(ImGuiCol_Button, ImGui::GetStyleColorVec4(ImGuiCol_ButtonActive));
     if (ImGui::Button(button.name)) apply(button.command, state, actions);
@@ -125,6 +128,7 @@ void Canvas::draw_modes(const State& state, Actions& actions) {
     ImGui::SameLine(0, gap);
   }
   ImGui::EndDisabled();
+  wrap(ImGui::GetFrameHeight() * 1.1f);
   if (icon_button(icon::kQuestion, "help", help_of(Command::Help))) help_ = !help_;
   ImGui::NewLine();
 }
@@ -242,7 +246,8 @@ void Canvas::take_mouse() {
 }
 
 void Canvas::take_keys(const State& state, Actions& actions) {
-  const bool here = hovered_ || ImGui::IsWindowFocused(ImGuiFocusedFlags_ChildWindows);
+  // The help lies over the canvas, which then is not hovered.
+  const bool here = help_ || hovered_ || ImGui::IsWindowFocused(ImGuiFocusedFlags_ChildWindows);
   if (!here || ImGui::GetIO().WantTextInput) return;
   for (const auto command : pressed_commands()) apply(command, state, actions);
 }

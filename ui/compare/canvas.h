@@ -15,6 +15,10 @@
 
 namespace sagelab::ui {
 
+// Of the wheel and of a key: two of them double the size.
+inline constexpr double kNotch = 1.4142135623730951;
+inline constexpr double kLeastGain = 1, kMostGain = 64;
+
 class Canvas {
  public:
   // Fills the window it is called in. Asks for figures (action::Measure) of what it compares.

@@ -8,11 +8,6 @@
 #include "ui/compare/transport.h"
 
 namespace sagelab::ui {
-namespace {
-
-constexpr double kNotch = 1.4142135623730951, kLeastGain = 1, kMostGain = 64;
-
-}  // namespace
 
 void Canvas::apply(Command command, const State& state, Actions& actions) {
   if (command == Command::Swap) {

@@ -12,8 +12,12 @@
 namespace sagelab::ui {
 namespace {
 
-constexpr ImU32 kPlate = IM_COL32(0, 0, 0, 170), kPlateText = IM_COL32(255, 255, 255, 255),
-                kPlateMuted = IM_COL32(200, 205, 210, 255), kGrid = IM_COL32(128, 128, 128, 90);
+constexpr ImU32 kPlate = IM_COL32(0, 0, 0, 215), kPlateText = IM_COL32(255, 255, 255, 255),
+                kPlateMuted = IM_COL32(200, 205, 210, 255), kGrid = IM_COL32(128, 128, 128, 90),
+                kShadow = IM_COL32(0, 0, 0, 200);
+
+// What the help takes at 96 dots per inch, about; where the canvas is smaller it lies over the whole window.
+constexpr float kHelpWidth = 680, kHelpHeight = 400;
 
 ImVec2 vec(double x, double y) {
   return {float(x), float(y)};
@@ -75,13 +79,15 @@ int draw_values(const PixelOverlay& o) {
       const bool differs = other.has_value();
       const auto numbers =
           differs ? difference(*value, *other) : std::array<int, 3>{(*value)[0], (*value)[1], (*value)[2]};
-      const auto* colours = !differs && brightness(*value) > 140 ? kOnLight : kOnDark;
+      const bool light = !differs && brightness(*value) > 140;
       const Point at = o.view.to_screen(middle, o.pane.space);
       for (int c = 0; c < 3; ++c) {
         const auto text =
             differs ? fmt::format("{:+}", numbers[size_t(c)]) : fmt::to_string(numbers[size_t(c)]);
         const float width = font->CalcTextSizeA(size, FLT_MAX, 0, text.c_str()).x;
-        list->AddText(font, size, vec(at.x - width / 2, at.y + (c - 1.5) * lead), colours[c], text.c_str());
+        const ImVec2 from = vec(at.x - width / 2, at.y + (c - 1.5) * lead);
+        if (!light) list->AddText(font, size, {from.x + 1, from.y + 1}, kShadow, text.c_str());
+        list->AddText(font, size, from, (light ? kOnLight : kOnDark)[c], text.c_str());
       }
       ++count;
     }
@@ -114,9 +120,11 @@ void draw_split_line(const Box& canvas, double x, bool active) {
 }
 
 bool draw_help(const Box& canvas) {
-  ImGui::SetNextWindowPos(vec(canvas.middle().x, canvas.middle().y), ImGuiCond_Always, {.5f, .5f});
-  ImGui::SetNextWindowSizeConstraints({0, 0},
-                                      vec(std::max(canvas.width(), 200.), std::max(canvas.height(), 150.)));
+  const auto* screen = ImGui::GetMainViewport();
+  const bool roomy = canvas.width() > px(kHelpWidth) && canvas.height() > px(kHelpHeight);
+  const ImVec2 middle = roomy ? vec(canvas.middle().x, canvas.middle().y) : screen->GetWorkCenter();
+  ImGui::SetNextWindowPos(middle, ImGuiCond_Always, {.5f, .5f});
+  ImGui::SetNextWindowSizeConstraints({0, 0}, screen->WorkSize);
   ImGui::SetNextWindowBgAlpha(.95f);
   constexpr auto kFlags = ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_AlwaysAutoResize |
                           ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoDocking |

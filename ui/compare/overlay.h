@@ -27,7 +27,7 @@ int draw_values(const PixelOverlay& overlay);
 // Text on a dark plate, in a corner of the pane's visible part: title, and a smaller line below it.
 void draw_label(const Box& clip, const std::string& title, const std::string& below);
 void draw_split_line(const Box& canvas, double x, bool active);
-// All keys, over the canvas. False once it is clicked away.
+// All keys: over the canvas, or over the whole window where the canvas is small. False once clicked away.
 bool draw_help(const Box& canvas);
 
 }  // namespace sagelab::ui

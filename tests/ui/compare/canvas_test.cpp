@@ -43,7 +43,7 @@ class CanvasTest : public testing::Test {
     ImGui_ImplNull_NewFrame();
     ImGui::NewFrame();
     ImGui::SetNextWindowPos({0, 0});
-    ImGui::SetNextWindowSize({800, 600});
+    ImGui::SetNextWindowSize(size);
     ImGui::Begin("Compare", nullptr, ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoScrollWithMouse);
     Actions actions;
     textures.asked.clear();
@@ -81,6 +81,7 @@ class CanvasTest : public testing::Test {
   State state = two_results();
   Canvas canvas;
   FakeTextures textures;
+  ImVec2 size{800, 600};
   bool focused = true;
 };
 
@@ -102,6 +103,14 @@ TEST_F(CanvasTest, FillsTheWindowAndFits) {
   EXPECT_EQ(canvas.view().scale(), std::floor(canvas.area().width() / 16));
   ASSERT_EQ(canvas.panes().size(), 2u);
   EXPECT_FALSE(canvas.animating());
+}
+
+TEST_F(CanvasTest, ButtonsThatDoNotFitGoOnInTheNextLine) {
+  const double one_line = canvas.area().y0;
+  size.x = 170;  // as in a window of 800 x 600
+  frame(), frame();
+  EXPECT_GE(canvas.area().y0, one_line + 2 * double(ImGui::GetFrameHeight()));
+  EXPECT_GT(canvas.area().height(), 300);
 }
 
 TEST_F(CanvasTest, KeysChooseTheMode) {
@@ -253,6 +262,17 @@ TEST_F(CanvasTest, HelpOpensAndClosesWithItsKeys) {
   move(middle());
   press(ImGuiKey_Slash, ImGuiMod_Shift);
   EXPECT_TRUE(canvas.helps());
+  press(ImGuiKey_H);
+  EXPECT_FALSE(canvas.helps());
+}
+
+TEST_F(CanvasTest, HelpOverTheMouseLeavesTheKeysTheirMeaning) {
+  focused = false;
+  move(middle());
+  press(ImGuiKey_H);
+  EXPECT_TRUE(canvas.helps());
+  press(ImGuiKey_D);
+  EXPECT_EQ(canvas.arrangement().mode, Mode::Difference);
   press(ImGuiKey_H);
   EXPECT_FALSE(canvas.helps());
 }

@@ -112,5 +112,18 @@ TEST(Clock, AnotherClipKeepsTheTimeAndAnImageDoesNotPlay) {
   EXPECT_EQ(clock.frame(), 0);
 }
 
+TEST(Clock, FramesWithoutARateDoNotPlay) {
+  auto clock = clock_of(0, 8);
+  clock.play(true);
+  EXPECT_FALSE(clock.playing());
+  clock.tick(101);
+  EXPECT_EQ(clock.time(), 0);
+  EXPECT_EQ(clock.frame(), 0);
+  clock.set_clip({8, 8});
+  clock.play(true);
+  clock.set_clip({0, 8});
+  EXPECT_FALSE(clock.playing());
+}
+
 }  // namespace
 }  // namespace sagelab::ui

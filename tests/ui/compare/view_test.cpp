@@ -73,6 +73,7 @@ TEST(View, FitFollowsThePaneAndAChosenViewDoesNot) {
   view.actual_size();
   EXPECT_DOUBLE_EQ(view.scale(), 1);
   EXPECT_DOUBLE_EQ(view.to_picture(smaller.middle(), smaller).x, 50);
+  EXPECT_DOUBLE_EQ(view.to_picture(smaller.middle(), smaller).y, 25);
   view.arrange({100, 50}, kPane);
   EXPECT_DOUBLE_EQ(view.scale(), 1);
   view.fit();

@@ -30,7 +30,7 @@ double time_of(const ClipTime& clip, int frame) {
 void Clock::set_clip(const ClipTime& clip) {
   clip_ = clip;
   time_ = std::clamp(time_, 0., length());
-  if (clip_.frames < 2) playing_ = false;
+  playing_ = playing_ && plays();
 }
 
 void Clock::tick(double now) {
@@ -48,7 +48,7 @@ void Clock::tick(double now) {
 }
 
 void Clock::play(bool on) {
-  playing_ = on && clip_.frames > 1;
+  playing_ = on && plays();
   if (playing_ && time_ >= length()) time_ = 0;
 }
 

@@ -39,6 +39,7 @@ class Clock {
   bool loops = true;
 
  private:
+  bool plays() const { return clip_.frames > 1 && length() > 0; }
   ClipTime clip_;
   double time_ = 0, last_ = -1, speed_ = 1;
   bool playing_ = false;

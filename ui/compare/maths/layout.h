@@ -30,7 +30,6 @@ struct Arrangement {
 // No gap counts in Split; panes of SideBySide and of two differences are `gap` apart. Side by side they
 // are in a row or a column, whichever draws a picture of this size larger. now: seconds, for Flicker.
 // With one picture to show every mode is Single.
-double next_flicker_in(double seconds);  // until it shows another one
 std::vector<Pane> panes_of(const Arrangement& arrangement, const Box& canvas, Extent picture, double gap,
                            double now);
 // The picture that flicker shows at a time.
