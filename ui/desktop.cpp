@@ -8,20 +8,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "ui/compare/canvas.h"
 #include "ui/look/icons.h"
 #include "ui/look/theme.h"
+#include "ui/metrics/metrics_panel.h"
 #include "ui/panels/attention/attention_panel.h"
 #include "ui/panels/dialogs.h"
-#include "ui/panels/player.h"
 #include "ui/panels/prompt/prompt_panel.h"
 #include "ui/panels/queue_panel.h"
 #include "ui/platform/file_dialog.h"
-#ifdef SAGELAB_UI_CANVAS
-#include "ui/compare/canvas.h"
-#endif
-#ifdef SAGELAB_UI_METRICS
-#include "ui/metrics/metrics_panel.h"
-#endif
 
 namespace sagelab::ui {
 namespace {
@@ -36,14 +31,8 @@ struct Desktop::Panels {
   PromptPanel prompt;
   AttentionPanel attention;
   FileDialog files;
-#ifdef SAGELAB_UI_CANVAS
   Canvas canvas;
-#else
-  Player canvas;
-#endif
-#ifdef SAGELAB_UI_METRICS
   MetricsPanel metrics;
-#endif
 };
 
 Desktop::Desktop() : panels_(std::make_unique<Panels>()) {}
@@ -104,18 +93,9 @@ void Desktop::draw_panels(const State& state, Actions& actions, Textures& textur
   panel(kPrompt, [&] { panels.prompt.draw(state, actions, panels.files); });
   panel(kQueue, [&] { draw_queue({state, actions, panels.files, textures}); });
   panel(kAttention, [&] { panels.attention.draw(state, actions); });
-#ifdef SAGELAB_UI_METRICS
   panel(kMetrics, [&] { panels.metrics.draw(state, actions); });
-#endif
   panel(
-      kCanvas,
-      [&] {
-#ifdef SAGELAB_UI_CANVAS
-        panels.canvas.draw(state, actions, textures);
-#else
-        panels.canvas.draw(state, textures);
-#endif
-      },
+      kCanvas, [&] { panels.canvas.draw(state, actions, textures); },
       ImGuiWindowFlags_NoScrollbar | ImGuiWindowFlags_NoScrollWithMouse);
 }
 
@@ -208,12 +188,7 @@ void Desktop::draw_status(const State& state) {
 
 double Desktop::redraw_after(const State& state) const {
   constexpr double kLeast = 1. / 60, kCaret = .25, kClock = .5;
-#ifdef SAGELAB_UI_CANVAS
   if (panels_->canvas.animating()) return kLeast;
-#else
-  const double next = panels_->canvas.next_frame_after();
-  if (next >= 0) return std::max(next, kLeast);
-#endif
   if (ImGui::GetIO().WantTextInput) return kCaret;
   if (panels_->files.is_open()) return kCaret;  // the desktop's own dialog wakes nobody
   return state.running() || !state.tasks.empty() ? kClock : -1;
