@@ -31,7 +31,7 @@ forbid_but 'ui sees of the layers below only request.h, frames.h and progress.h'
 forbid 'of ui/, only texture and window touch GL' '#include <(GL|GLFW)/' 'ui/*' ':!ui/texture.cpp' ':!ui/platform/window.cpp'
 # Benches time tensors, and so does a first guess of how long a run takes; a session frees the cached ones; the system is
 # asked for its devices.
-forbid 'of app/, only session, system, attend, bench/ and machine_speed see Torch' '#include <(ATen|torch|c10)/' 'app/*' ':!app/session.cpp' ':!app/system.*' ':!app/commands/attend*' ':!app/commands/bench/*' ':!app/gui/work/machine_speed.cpp'
+forbid 'of app/, only session, system, attend, bench/ and machine_speed see Torch' '#include <(ATen|torch|c10)/' 'app/*' ':!app/session.cpp' ':!app/system.*' ':!app/commands/attend*' ':!app/commands/bench/*' ':!app/gui/tasks/machine_speed.cpp'
 forbid 'FFmpeg and stb stay in app/media' '#include .*(libav|libsw|stb_image)' 'attention/*' 'pipelines/*' 'ui/*' 'app/*.cpp' 'app/*.h' ':!app/media/*'
 forbid 'ImGui and GL stay in ui' '#include .*(imgui|GLFW|GL/)' 'attention/*' 'pipelines/*' 'app/*'
 forbid 'request.h, frames.h and progress.h hold no tensors' '#include <(ATen|torch|c10)/' 'pipelines/request.h' 'pipelines/frames.h' 'pipelines/progress.h'

@@ -7,7 +7,7 @@
 #include "app/batch/plan.h"
 #include "app/failure.h"
 #include "app/gui/program.h"
-#include "app/gui/work/exports.h"
+#include "app/gui/tasks/exports.h"
 #include "app/replay/origin.h"
 
 namespace sagelab::gui {

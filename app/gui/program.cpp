@@ -10,7 +10,7 @@
 
 #include "app/compare/metrics.h"
 #include "app/failure.h"
-#include "app/gui/work/machine_speed.h"
+#include "app/gui/tasks/machine_speed.h"
 #include "app/system.h"
 
 namespace sagelab::gui {

@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "app/gui/work/comparisons.h"
-#include "app/gui/work/models.h"
-#include "app/gui/work/store.h"
-#include "app/gui/work/worker.h"
+#include "app/gui/tasks/comparisons.h"
+#include "app/gui/tasks/models.h"
+#include "app/gui/tasks/store.h"
+#include "app/gui/tasks/worker.h"
 #include "app/session.h"
 #include "ui/actions.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/gui/work/worker.h"
+#include "app/gui/tasks/worker.h"
 
 #include <gtest/gtest.h>
 

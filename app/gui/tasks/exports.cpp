@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/gui/work/exports.h"
+#include "app/gui/tasks/exports.h"
 
 #include <fmt/format.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/gui/work/models.h"
+#include "app/gui/tasks/models.h"
 
 #include <fmt/format.h>
 

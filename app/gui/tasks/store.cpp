@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/gui/work/store.h"
+#include "app/gui/tasks/store.h"
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/gui/work/comparisons.h"
+#include "app/gui/tasks/comparisons.h"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "app/gui/work/machine_speed.h"
+#include "app/gui/tasks/machine_speed.h"
 
 #include <ATen/Functions.h>
 
