@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "pipelines/text/t5_settings.h"  // TokenSpec
+#include "pipelines/text/token_files.h"
 
 namespace sagelab::clip {
 

@@ -168,7 +168,7 @@ TEST_F(BadFolder, SettingsThatAreNotSupported) {
     return refusal();
   };
   EXPECT_EQ(config({{"eos_token", nullptr}}),
-            "tokenizer_config.json: eos_token = null is not supported: T5 ends and pads with it");
+            "tokenizer_config.json: eos_token = null is not supported: T5's tokenizer has it");
   EXPECT_EQ(config({{"eos_token", 1}}), "tokenizer_config.json: eos_token = 1 is not a token");
   EXPECT_EQ(config({{"image_token", "<i>"}}),
             "tokenizer_config.json: image_token = \"<i>\" is not a token of T5's");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/text/t5_vocabulary.h"
+#include "pipelines/text/t5/vocabulary.h"
 
 #include <fmt/format.h>
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "pipelines/text/t5_settings.h"
+#include "pipelines/text/token_files.h"
 #include "pipelines/text/unigram/unigram.h"
 
 namespace sagelab {

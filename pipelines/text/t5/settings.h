@@ -6,18 +6,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
-namespace sagelab {
+#include "pipelines/text/token_files.h"
 
-// An added token as a file has it: where `normalized` is absent, it is the opposite of `special`.
-struct TokenSpec {
-  std::string content;
-  bool single_word = false, lstrip = false, rstrip = false, special = false;
-  std::optional<bool> normalized;
-};
+namespace sagelab {
 
 struct T5Settings {
   std::string eos = "</s>", pad = "<pad>";
