@@ -15,6 +15,7 @@
 #include "pipelines/core/files/sha256.h"
 #include "pipelines/core/weights.h"
 #include "pipelines/flux/pipeline.h"
+#include "pipelines/sd3/pipeline.h"
 
 namespace sagelab {
 namespace {
@@ -92,7 +93,7 @@ std::map<std::string, std::string> model_digests(const Family& family, const Req
   if (family.components.empty()) return digests;
   const fs::path model = request.model;
   const nlohmann::json index = read_json(model / "model_index.json");
-  for (const std::string& component : family.components)
+  for (const std::string& component : components_of(family, index))
     digests[component] = weights_digest(model / component, stem_of(index, component), request.variant);
   digests["configs"] = configs_digest(model, index);
   return digests;
@@ -103,19 +104,29 @@ std::vector<std::string> check_variant(const Family& family, const Request& requ
   if (request.variant.empty() || family.components.empty()) return lacking;
   const fs::path model = request.model;
   const nlohmann::json index = read_json(model / "model_index.json");
-  for (const std::string& component : family.components)
+  const std::vector<std::string> components = components_of(family, index);
+  for (const std::string& component : components)
     if (!has_variant(model / component, stem_of(index, component), request.variant))
       lacking.push_back(fmt::format("{} has no files of the variant {}: its plain ones are read",
                                     (model / component).string(), request.variant));
-  if (lacking.size() == family.components.size())
+  if (lacking.size() == components.size())
     throw Error(
         fmt::format("{}: no component has files of the variant {}", model.string(), request.variant),
         "leave --variant out, or name one that is there: fp16 of diffusion_pytorch_model.fp16.safetensors");
   return lacking;
 }
 
+std::vector<std::string> components_of(const Family& family, const nlohmann::json& index) {
+  std::vector<std::string> names = family.components;
+  std::erase_if(names, [&](const std::string& name) {
+    const auto entry = index.find(name);
+    return entry != index.end() && (entry->is_null() || *entry == nlohmann::json::array({nullptr, nullptr}));
+  });
+  return names;
+}
+
 std::span<const Family> families() {
-  static const std::array kFamilies = {cogvideox::family(), flux::family()};
+  static const std::array kFamilies = {cogvideox::family(), flux::family(), sd3::family()};
   return kFamilies;
 }
 

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <span>
@@ -22,10 +23,11 @@ struct Plan {
   double flops_per_forward = 0;  // multiply-add = 2; batch 1
   int forwards = 0;              // over the run, guidance counted
   int steps = 0, layers = 0;     // as attention::Site counts them
-  // The attention calls of one step, in order.
+  // The attention calls of one step, in order; those that only some steps have come last.
   struct AttentionCall {
     int layer = 0;
-    int64_t qkv_bytes = 0;  // of q, k and v together, the whole batch
+    int64_t qkv_bytes = 0;                                  // of q, k and v together, the whole batch
+    int from = 0, until = std::numeric_limits<int>::max();  // the steps [from, until) have it
   };
   std::vector<AttentionCall> calls;
   std::vector<attention::Problem> problems;  // what those ask of a backend, each once
@@ -74,6 +76,8 @@ struct Family {
       names;
   std::vector<std::string> components;  // subfolders that hold weights: "text_encoder", "transformer", "vae"
 };
+// Of those, the ones that a folder's index does not name as null: parts that a model may be without.
+std::vector<std::string> components_of(const Family& family, const nlohmann::json& index);
 
 std::span<const Family> families();
 // Throws sagelab::Error: no folder, no model_index.json, unknown `_class_name` (lists the known ones).

@@ -60,7 +60,7 @@ CaptureSize size_of(const Plan& plan, const Ranges& layers, const Ranges& steps)
   for (int step = 0; step < plan.steps; ++step) {
     if (!holds(steps, step, plan.steps)) continue;
     for (const auto& call : plan.calls) {
-      if (!holds(layers, call.layer, plan.layers)) continue;
+      if (step < call.from || step >= call.until || !holds(layers, call.layer, plan.layers)) continue;
       size.files += 1;
       size.bytes += call.qkv_bytes;
       size.largest = std::max(size.largest, call.qkv_bytes);

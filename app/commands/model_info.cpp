@@ -144,7 +144,7 @@ ModelInfo inspect_model(const fs::path& folder, const std::string& variant) {
     named.insert(name);
     inspector.component(name, value[0].get<std::string>(), value[1].get<std::string>());
   }
-  for (const auto& name : family.components)
+  for (const auto& name : components_of(family, index))
     if (!named.contains(name))
       info.missing.push_back((folder / "model_index.json").string() + ": names no " + name);
   const auto& doubts = inspector.doubts();

@@ -44,6 +44,16 @@ void check_numbers(const Request& r) {
   if (r.preview < 0) throw Error(fmt::format("preview is {}, not a number of steps", r.preview));
 }
 
+void fill_options(Request& r, const std::vector<Option>& options) {
+  for (const Option& option : options) r.options[option.name] = option_value(r, options, option.name);
+}
+
+void check_latents(const std::vector<int64_t>& shape, const std::vector<int64_t>& wanted) {
+  if (shape != wanted)
+    throw Error(fmt::format("the latents are [{}], and this request's are [{}]", fmt::join(shape, ", "),
+                            fmt::join(wanted, ", ")));
+}
+
 int nearest_multiple(int value, int unit) {
   return std::max(1, (value + (unit - 1) / 2) / unit) * unit;
 }

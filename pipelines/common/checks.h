@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "pipelines/request.h"
 
@@ -16,6 +17,10 @@ void check_choice(const char* name, const std::string& value, std::initializer_l
 void check_words(const Request& request, const std::vector<Option>& options);
 // guidance_scale, fps and preview of a request that has them.
 void check_numbers(const Request& request);
+// Every option that is not there gets its default.
+void fill_options(Request& request, const std::vector<Option>& options);
+// Latents that a request decodes, by their shape.
+void check_latents(const std::vector<int64_t>& shape, const std::vector<int64_t>& wanted);
 int nearest_multiple(int value, int unit);  // of two as near the smaller one, and at least one unit
 
 }  // namespace sagelab

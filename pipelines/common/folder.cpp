@@ -34,4 +34,11 @@ nlohmann::json checked_index(const std::filesystem::path& file, const ComponentC
   return index;
 }
 
+void require_equal(const std::filesystem::path& root, const std::pair<const char*, int64_t>& a,
+                   const std::pair<const char*, int64_t>& b) {
+  if (a.second != b.second)
+    throw Error(
+        fmt::format("{}: {} = {} does not fit {} = {}", root.string(), a.first, a.second, b.first, b.second));
+}
+
 }  // namespace sagelab

@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pipelines/core/config.h"
@@ -20,6 +21,10 @@ std::string class_in(const nlohmann::json& index, const std::string& component);
 // Throws sagelab::Error for a class that is not among those, and for a component that the family does not
 // know unless it is null.
 nlohmann::json checked_index(const std::filesystem::path& file, const ComponentClasses& classes);
+
+// Throws sagelab::Error naming two values of a folder that should be one.
+void require_equal(const std::filesystem::path& root, const std::pair<const char*, int64_t>& a,
+                   const std::pair<const char*, int64_t>& b);
 
 template <typename T>
 T parse_config(const std::filesystem::path& file) {

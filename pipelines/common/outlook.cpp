@@ -3,9 +3,22 @@
 
 #include <algorithm>
 
+#include "attention/dtype.h"
+#include "attention/joint.h"
 #include "attention/registry.h"
+#include "pipelines/footprint.h"
 
 namespace sagelab {
+namespace {
+
+template <class Bytes>
+int64_t most_of_backends(const Request& request, const Bytes& bytes) {
+  int64_t most = bytes(*attention::make_backend(request.attention));
+  for (const auto& planned : switches_of(request)) most = std::max(most, bytes(*planned.backend));
+  return most;
+}
+
+}  // namespace
 
 void choose_for_memory(Request& r, const std::function<Peaks(const Request&)>& peaks, int64_t available) {
   const auto fits = [&](const std::string& phase) {
@@ -38,10 +51,32 @@ Plan::Component component_of(const std::string& name, const std::vector<TensorIn
 }
 
 int64_t joint_bytes(const Request& request, const attention::Problem& problem, bool rotated) {
-  int64_t most = attention::make_backend(request.attention)->joint_bytes(problem, rotated);
-  for (const auto& planned : switches_of(request))
-    most = std::max(most, planned.backend->joint_bytes(problem, rotated));
-  return most;
+  return most_of_backends(
+      request, [&](const attention::Backend& backend) { return backend.joint_bytes(problem, rotated); });
+}
+
+int64_t run_bytes(const Request& request, const attention::Problem& problem) {
+  return most_of_backends(request,
+                          [&](const attention::Backend& backend) { return backend.run_bytes(problem); });
+}
+
+int64_t captured_bytes(const attention::Problem& problem, bool rotated, int64_t v_bytes) {
+  const attention::GatherBytes gathered = attention::gather_bytes(problem, rotated);
+  return std::max(gathered.peak, gathered.kept + v_bytes);
+}
+
+void settle(Request& r, const Outlook& outlook) {
+  const Target target = resolve_target(r);
+  r.device = device_name(target.device);
+  r.dtype = dtype_name(target.dtype);
+  if (r.attention.empty()) r.attention = attention::default_spec(target.device);
+  for (const attention::Problem& problem : outlook.problems(r, target)) {
+    attention::require_supported(*attention::make_backend(r.attention), problem);
+    for (const auto& planned : switches_of(r)) attention::require_supported(*planned.backend, problem);
+  }
+  const int64_t available = memory_for_tensors(target.device);
+  choose_for_memory(
+      r, [&](const Request& asked) { return outlook.peaks(asked, available); }, available);
 }
 
 }  // namespace sagelab

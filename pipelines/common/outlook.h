@@ -23,12 +23,26 @@ using Peaks = std::vector<std::pair<std::string, int64_t>>;  // by phase, bytes
 void choose_for_memory(Request& request, const std::function<Peaks(const Request&)>& peaks,
                        int64_t available);
 
+// What a run asks of attention, and its peaks; both of a request with device and dtype filled in.
+struct Outlook {
+  std::function<std::vector<attention::Problem>(const Request&, const Target&)> problems;
+  std::function<Peaks(const Request&, int64_t available)> peaks;
+};
+// Fills in device, dtype, attention, tiling and offload of a request whose sizes are there. Throws
+// sagelab::Error where a backend of it cannot serve one of the problems: before anything is loaded.
+void settle(Request& request, const Outlook& outlook);
+
 // A component as the plan shows it. bytes: what its tensors take in the run's dtype. doubled: a second name
 // of a tensor, not counted again; or empty.
 Plan::Component component_of(const std::string& name, const std::vector<TensorInfo>& files, int64_t bytes,
                              std::string_view doubled = {});
 
-// The most that the backend of a request and those it plans to switch to take in a joint call.
+// The most that the backend of a request and those it plans to switch to take in a joint call whose queries
+// and keys are normed; and in one that has them ready.
 int64_t joint_bytes(const Request& request, const attention::Problem& problem, bool rotated);
+int64_t run_bytes(const Request& request, const attention::Problem& problem);
+// What a captured call takes in place of that: q and k are gathered, and v, of so many bytes, is laid out for
+// its file.
+int64_t captured_bytes(const attention::Problem& problem, bool rotated, int64_t v_bytes);
 
 }  // namespace sagelab

@@ -25,4 +25,18 @@ int64_t t5_encode_bytes(const T5Config& c, int64_t rows, const Target& target) {
   return std::max({62 * pairs, 8 * pairs + 2 * bias, bias + std::max(attention + tile, ff)});
 }
 
+// In the order of text_encoder.cpp: the rows, those kept for hidden_states, and of a layer q, k and v with
+// what the attention gives, or the hidden rows with what the activation makes of them (quick_gelu is three
+// operations).
+int64_t clip_encode_bytes(const ClipTextConfig& c, int64_t rows, const Target& target) {
+  const int64_t element = int64_t(c10::elementSize(target.dtype)), head_dim = c.hidden_size / c.num_heads;
+  const int64_t tile =
+      target.device.is_cpu()
+          ? attention::flash_tile_bytes({1, c.num_heads, c.num_heads, rows, rows, head_dim, target.dtype})
+          : 0;
+  const int64_t hidden = c.activation == Activation::QuickGelu ? 4 : 2;
+  return std::max(7 * rows * c.hidden_size * element + tile,
+                  rows * (3 * c.hidden_size + hidden * c.intermediate_size) * element);
+}
+
 }  // namespace sagelab

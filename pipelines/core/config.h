@@ -29,7 +29,8 @@ class Config {
   std::vector<int64_t> integers(const std::string& key, std::vector<int64_t> fallback);
   std::vector<double> numbers(const std::string& key, std::vector<double> fallback);
   std::vector<std::string> texts(const std::string& key, std::vector<std::string> fallback);
-  bool has(const std::string& key) const;  // present and not null
+  bool has(const std::string& key) const;      // present and not null
+  bool is_null(const std::string& key) const;  // present and null: some classes then have another default
   // Known and without effect on inference (dropout, gradient_checkpointing ...).
   void ignore(std::initializer_list<const char*> keys);
   // Honoured at one value alone; any other throws sagelab::Error "<file>: <key> = <value> is not supported

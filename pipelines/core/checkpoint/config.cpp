@@ -147,6 +147,11 @@ bool Config::has(const std::string& key) const {
   return it != values_.end() && !it->is_null();
 }
 
+bool Config::is_null(const std::string& key) const {
+  const auto it = values_.find(key);
+  return it != values_.end() && it->is_null();
+}
+
 void Config::ignore(std::initializer_list<const char*> keys) {
   read_.insert(keys.begin(), keys.end());
 }

@@ -17,24 +17,21 @@ usage: fixtures.py OUT_DIR [NAME...]
 
 import contextlib
 import copy
-import hashlib
-import importlib.metadata
-import math
-import os
 import pathlib
 import shutil
 import sys
-import time
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+
+import tiny  # noqa: E402, before diffusers: it keeps that offline
 
 import diffusers.models.transformers.transformer_flux as flux  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
+from tiny import far, perturb, randn, scale  # noqa: E402
 
-HERE = pathlib.Path(__file__).resolve().parent
 SCRIPTS = ("fixtures.py",)
-PACKAGES = ("torch", "diffusers", "safetensors")
 FAR = (2, 300)  # patches: beyond what bf16 counts
 
 # Names of keys that a config leaves out stand for the class defaults.
@@ -61,37 +58,6 @@ SPECS = {
                     joint_attention_dim=16, pooled_projection_dim=16, axes_dims_rope=[4, 6, 6]),
         batch=1, height=4, width=6, text=5, residual=1.0, loud=True),
 }
-
-
-def stamp(scripts=SCRIPTS):
-    """Changes when a script that made a folder does, or a package under it."""
-    digest = hashlib.sha256()
-    for script in scripts:
-        digest.update((HERE / script).read_bytes())
-    for package in PACKAGES:
-        digest.update(f"{package}={importlib.metadata.version(package)}".encode())
-    return digest.hexdigest()
-
-
-def randn(generator, *shape):
-    return torch.randn(shape, generator=generator)
-
-
-def scale(module, factor, rows=slice(None)):
-    module.weight.data[rows] *= factor
-    module.bias.data[rows] *= factor
-
-
-def perturb(model, generator):
-    """Matrices N(0, gain / fan_in), norm weights about 1.6, biases about 0.2."""
-    for name, p in model.named_parameters():
-        if p.ndim > 1:
-            gain = 2.0 if "norm" in name else 1.0
-            p.data = gain * randn(generator, *p.shape) / math.sqrt(p[0].numel())
-        elif name.endswith("weight"):
-            p.data = 1.6 + 0.3 * randn(generator, *p.shape)
-        else:
-            p.data = 0.2 * randn(generator, *p.shape)
 
 
 def quieten(model, residual, d):
@@ -280,9 +246,7 @@ def make(name, folder):
     model, spec = make_model(name)
     inputs, _ = inputs_of(model, spec)
     scale(model.proj_out, 1 / forward(model, inputs).std().item())
-    tensors = {k: v.clone(memory_format=torch.contiguous_format) for k, v in dump(model, spec).items()}
-    for key, value in tensors.items():
-        assert value.isfinite().all(), key
+    tensors = tiny.tidy(dump(model, spec))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     save(model, spec, folder / "transformer")
@@ -294,30 +258,10 @@ def make(name, folder):
            f"fp32 {far(tensors['output'], truth):.1e}"
 
 
-def far(a, b):
-    return ((a.double() - b.double()).norm() / b.double().norm()).item()
-
-
-def settle():
-    import diffusers
-
-    diffusers.utils.logging.set_verbosity_error()
-    torch.set_grad_enabled(False)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    torch.use_deterministic_algorithms(True, warn_only=True)
-
-
 def main():
     out, names = pathlib.Path(sys.argv[1]), sys.argv[2:] or list(SPECS)
-    settle()
-    mark = stamp()
-    for name in names:
-        done, start = out / name / "stamp", time.time()
-        if done.exists() and done.read_text() == mark:
-            print(f"{name}: up to date")
-            continue
-        print(f"{name}: {make(name, out / name)}; {time.time() - start:.1f} s", flush=True)
-        done.write_text(mark)
+    tiny.settle()
+    tiny.make_each(out, names, tiny.stamp(HERE, SCRIPTS), lambda name: make(name, out / name))
 
 
 if __name__ == "__main__":

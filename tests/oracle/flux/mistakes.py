@@ -1,55 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plausible slip in assembling the pipeline would compute in place of diffusers' own.
+"""What a plausible slip in assembling FLUX's pipeline would compute in place of diffusers' own (slips.py)."""
 
-A mistake is a function of (pipe, request) that returns patches, (object, attribute, wrong value) triples, or, where the
-call itself is wrong, another request. "<mode>.final" stands for the latents after a mode's last step.
-"""
+import pathlib
+import sys
 
-import contextlib
-import functools
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-import torch
+import torch  # noqa: E402
 
-MISTAKES = []  # (name, key, fixtures, function)
-ALL = ("schnell", "dev")
+import slips  # noqa: E402
+from slips import masked, result_of, wrapped  # noqa: E402
 
-
-def of(fixture):
-    return [(name, key, functools.partial(patched, function)) for name, key, fixtures, function in MISTAKES
-            if fixture in fixtures]
-
-
-def mistake(*keys, fixtures=ALL):
-    def add(function):
-        for key in keys:
-            MISTAKES.append((function.__name__, key, fixtures, function))
-        return function
-    return add
-
-
-@contextlib.contextmanager
-def patched(function, pipe, request):
-    result = function(pipe, request)
-    patches, changed = ([], result) if isinstance(result, dict) else (result, request)
-    undo = []
-    try:
-        for target, attribute, value in patches:
-            undo.append((target, attribute, attribute in vars(target), getattr(target, attribute)))
-            setattr(target, attribute, value)
-        yield changed
-    finally:
-        for target, attribute, own, old in reversed(undo):
-            setattr(target, attribute, old) if own else delattr(target, attribute)
-
-
-def config_of(part, **changes):
-    return (part, "_internal_dict", type(part._internal_dict)(dict(part._internal_dict) | changes))
-
-
-def wrapped(pipe, change):
-    """The transformer's forward with other arguments."""
-    forward = pipe.transformer.forward
-    return [(pipe.transformer, "forward", lambda **kwargs: forward(**change(dict(kwargs))))]
+mistake = slips.Slips(("schnell", "dev"))
+slips.add_common(mistake, dynamic=("dev",), static=("schnell",))
 
 
 # Text.
@@ -57,34 +20,24 @@ def wrapped(pipe, change):
 @mistake("pooled", fixtures=("schnell",))  # dev's prompt fills every row
 @mistake("negative.pooled")
 def pools_the_last_row(pipe, _):
-    forward = pipe.text_encoder.forward
-
-    def last(*args, **kwargs):
-        result = forward(*args, **kwargs)
+    def last(result):
         result.pooler_output = result.last_hidden_state[:, -1]
         return result
-    return [(pipe.text_encoder, "forward", last)]
+    return result_of(pipe.text_encoder, last)
 
 
 @mistake("pooled", "negative.pooled")
 def pools_the_first_row(pipe, _):
-    forward = pipe.text_encoder.forward
-
-    def first(*args, **kwargs):
-        result = forward(*args, **kwargs)
+    def first(result):
         result.pooler_output = result.last_hidden_state[:, 0]
         return result
-    return [(pipe.text_encoder, "forward", first)]
+    return result_of(pipe.text_encoder, first)
 
 
 @mistake("embeds", fixtures=("schnell",))
 @mistake("negative.embeds")
 def masks_the_padding(pipe, _):
-    forward = pipe.text_encoder_2.forward
-
-    def masked(ids, **kwargs):
-        return forward(ids, attention_mask=(ids != 0).long(), **kwargs)
-    return [(pipe.text_encoder_2, "forward", masked)]
+    return masked(pipe.text_encoder_2)
 
 
 @mistake("embeds", fixtures=("schnell",))
@@ -100,11 +53,6 @@ def both_read_the_second_prompt(_, request):
 
 
 # Noise.
-
-@mistake("noise")
-def noise_of_another_seed(_, request):
-    return request | dict(seed=request["seed"] + 1)
-
 
 @mistake("noise")
 def noise_is_not_packed(pipe, _):
@@ -129,31 +77,6 @@ def sigmas_go_to_zero(pipe, request):
 
     steps = request["num_inference_steps"]
     return request | dict(sigmas=np.linspace(1, 0, steps + 1)[:-1] * 0.99)
-
-
-@mistake("plain.final", "plain.sigmas", fixtures=("dev",))
-def shift_does_not_know_the_size(pipe, _):
-    return [config_of(pipe.scheduler, base_shift=0.8, max_shift=0.8)]
-
-
-@mistake("plain.final", "plain.sigmas", fixtures=("dev",))
-def shift_of_class_defaults(pipe, _):
-    return [config_of(pipe.scheduler, base_image_seq_len=256, max_image_seq_len=4096)]
-
-
-@mistake("plain.final", "plain.sigmas", fixtures=("dev",))
-def static_shift(pipe, _):
-    return [config_of(pipe.scheduler, use_dynamic_shifting=False)]
-
-
-@mistake("plain.final", "plain.sigmas", fixtures=("dev",))
-def linear_time_shift(pipe, _):
-    return [config_of(pipe.scheduler, time_shift_type="linear")]
-
-
-@mistake("plain.final", "plain.sigmas", fixtures=("schnell",))
-def shift_of_another_model(pipe, _):
-    return [(pipe.scheduler, "_shift", 3.0)]
 
 
 @mistake("plain.final", fixtures=("dev",))
@@ -198,17 +121,6 @@ def padding_is_dropped(pipe, _):
     return wrapped(pipe, change)
 
 
-@mistake("plain.final")
-def no_pooled_row(pipe, _):
-    return wrapped(pipe, lambda k: k | dict(pooled_projections=torch.zeros_like(k["pooled_projections"])))
-
-
-@mistake("plain.final")
-def steps_backwards(pipe, _):
-    step = pipe.scheduler.step
-    return [(pipe.scheduler, "step", lambda v, t, x, **k: step(-v, t, x, **k))]
-
-
 # True guidance.
 
 @mistake("guided.final")
@@ -251,22 +163,6 @@ def negative_forward_has_no_guidance(pipe, _):
 # The picture.
 
 @mistake("plain.image")
-def scaling_is_multiplied(pipe, _):
-    factor = pipe.vae.config.scaling_factor
-    return [config_of(pipe.vae, scaling_factor=1 / factor)]
-
-
-@mistake("plain.image")
-def shift_is_left_out(pipe, _):
-    return [config_of(pipe.vae, shift_factor=0.0)]
-
-
-@mistake("plain.image")
-def shift_before_scaling(pipe, _):
-    return [config_of(pipe.vae, shift_factor=pipe.vae.config.shift_factor / pipe.vae.config.scaling_factor)]
-
-
-@mistake("plain.image")
 def unpacks_pixels_transposed(pipe, _):
     unpack = pipe._unpack_latents
 
@@ -274,8 +170,3 @@ def unpacks_pixels_transposed(pipe, _):
         b, n, c = latents.shape
         return unpack(latents.view(b, n, c // 4, 2, 2).transpose(3, 4).reshape(b, n, c), *rest)
     return [(pipe, "_unpack_latents", swapped)]
-
-
-@mistake("plain.pixels")
-def picture_is_not_moved_from_minus_one(pipe, _):
-    return [(pipe.image_processor, "denormalize", lambda x: x.clamp(0, 1))]

@@ -11,18 +11,16 @@ import contextlib
 import os
 import pathlib
 import sys
-import time
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import fixtures as oracle
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
 
-import torch  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
-
-import fixtures as oracle  # noqa: E402
-import wrong  # noqa: E402
-import wrong.attention  # noqa: E402
-import wrong.blocks  # noqa: E402
-import wrong.inputs  # noqa: E402
+import wrong
+import wrong.attention
+import wrong.blocks
+import wrong.inputs
 
 PARTS = ("__init__", "attention", "blocks", "inputs")
 SCRIPTS = oracle.SCRIPTS + ("mutants.py",) + tuple(f"wrong/{part}.py" for part in PARTS)
@@ -85,7 +83,7 @@ def make(name, folder):
 
     def check(when):
         for key in stages:
-            away = oracle.far(stage(name, model, dump, key), dump[key])
+            away = tiny.far(stage(name, model, dump, key), dump[key])
             assert away < VISIBLE / 6, f"{name}: {key} is {away:.1e} from its dump {when}"
 
     check("before")
@@ -97,7 +95,7 @@ def make(name, folder):
         with patched(patches):
             result = stage(name, model, dump, key, change)
         assert result.shape == dump[key].shape and result.isfinite().all(), f"{name}: {label} {tuple(result.shape)}"
-        away = oracle.far(result, dump[key])
+        away = tiny.far(result, dump[key])
         least = 0 if key == "far.cos" else VISIBLE
         assert away > least, f"{name}: {label} is {away:.1e} from the truth: nobody could tell"
         if os.environ.get("VERBOSE"):
@@ -110,15 +108,9 @@ def make(name, folder):
 
 def main():
     out, names = pathlib.Path(sys.argv[1]), sys.argv[2:] or NAMES
-    oracle.settle()
-    mark = oracle.stamp(SCRIPTS)
-    for name in names:
-        done, start = out / name / "mutants.stamp", time.time()
-        if done.exists() and done.read_text() == mark:
-            print(f"{name}: up to date")
-            continue
-        print(f"{name}: {make(name, out / name)} mutants; {time.time() - start:.1f} s", flush=True)
-        done.write_text(mark)
+    tiny.settle()
+    tiny.make_each(out, names, tiny.stamp(oracle.HERE, SCRIPTS), lambda name: f"{make(name, out / name)} mutants",
+                   "mutants.stamp")
 
 
 if __name__ == "__main__":

@@ -14,26 +14,22 @@ usage: fixtures.py OUT_DIR [NAME...]
 """
 
 import copy
-import hashlib
-import importlib.metadata
-import math
-import os
 import pathlib
 import shutil
 import sys
-import time
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
 
+import tiny  # noqa: E402, before diffusers: it keeps that offline
+
+import mutants  # noqa: E402
 import torch  # noqa: E402
 from diffusers import SD3Transformer2DModel  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
+from tiny import far, perturb, randn, scale, tidy  # noqa: E402
 
-import mutants  # noqa: E402
-
-HERE = pathlib.Path(__file__).resolve().parent
 SCRIPTS = ("fixtures.py", "mutants.py")
-PACKAGES = ("torch", "diffusers", "safetensors")
 
 SPECS = {
     "sd3": dict(
@@ -57,37 +53,6 @@ SPECS = {
                     pos_embed_max_size=7, qk_norm="rms_norm", dual_attention_layers=[1]),
         batch=3, height=15, width=9, text=1, skip=[0], residual=0.03),
 }
-
-
-def stamp():
-    """Changes when a script that made a folder does, or a package under it."""
-    digest = hashlib.sha256()
-    for script in SCRIPTS:
-        digest.update((HERE / script).read_bytes())
-    for package in PACKAGES:
-        digest.update(f"{package}={importlib.metadata.version(package)}".encode())
-    return digest.hexdigest()
-
-
-def randn(generator, *shape):
-    return torch.randn(shape, generator=generator)
-
-
-def scale(module, factor, rows=slice(None)):
-    module.weight.data[rows] *= factor
-    module.bias.data[rows] *= factor
-
-
-def perturb(model, generator):
-    """Matrices N(0, gain / fan_in), norm weights about 1.6, biases about 0.2."""
-    for name, p in model.named_parameters():
-        if p.ndim > 1:
-            gain = 2.0 if "norm" in name else 1.0
-            p.data = gain * randn(generator, *p.shape) / math.sqrt(p[0].numel())
-        elif name.endswith("weight"):
-            p.data = 1.6 + 0.3 * randn(generator, *p.shape)
-        else:
-            p.data = 0.2 * randn(generator, *p.shape)
 
 
 def quieten(model, residual, d):
@@ -166,16 +131,6 @@ def dump(model, inputs, skip):
     return out | half_outputs(model, inputs)
 
 
-def tidy(tensors):
-    for key, value in tensors.items():
-        assert value.isfinite().all(), key
-    return {k: v.clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
-
-
-def far(a, b):
-    return ((a.double() - b.double()).norm() / b.double().norm()).item()
-
-
 def make(name, folder):
     model, inputs = make_model(name)
     tensors = tidy(dump(model, inputs, SPECS[name]["skip"]))
@@ -194,16 +149,8 @@ def make(name, folder):
 
 def main():
     out, names = pathlib.Path(sys.argv[1]), sys.argv[2:] or list(SPECS)
-    torch.set_grad_enabled(False)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    mark = stamp()
-    for name in names:
-        done, start = out / name / "stamp", time.time()
-        if done.exists() and done.read_text() == mark:
-            print(f"{name}: up to date")
-            continue
-        print(f"{name}: {make(name, out / name)}; {time.time() - start:.1f} s", flush=True)
-        done.write_text(mark)
+    tiny.settle()
+    tiny.make_each(out, names, tiny.stamp(HERE, SCRIPTS), lambda name: make(name, out / name))
 
 
 if __name__ == "__main__":

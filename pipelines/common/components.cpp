@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/common/components.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "attention/error.h"
+#include "pipelines/common/outlook.h"
+
+namespace sagelab {
+namespace {
+
+constexpr const char* kT5Embedding = "shared.weight";
+constexpr const char* kT5TiedEmbedding = "encoder.embed_tokens.weight";
+
+const Component& row_of(std::span<const Component> table, const std::string& name) {
+  std::vector<const char*> known;
+  for (const Component& component : table) {
+    if (name == component.name) return component;
+    known.push_back(component.name);
+  }
+  throw Error(fmt::format("this model has no component \"{}\"", name),
+              fmt::format("known: {}", fmt::join(known, ", ")));
+}
+
+}  // namespace
+
+ShapesByName requested_names(std::span<const Component> table, const std::string& component, Config config) {
+  const Weights w(shape_source([](std::string_view key) { return key != kT5TiedEmbedding; }),
+                  {at::kMeta, at::kFloat});
+  row_of(table, component).construct(w, config);
+  return w.requested();
+}
+
+Components::Components(const Request& request, std::vector<Component> table)
+    : root_(request.model), variant_(request.variant), table_(std::move(table)) {}
+
+const Component& Components::row(const std::string& name) const {
+  return row_of(table_, name);
+}
+
+std::shared_ptr<WeightSource> Components::open(const std::string& name, LoadProgress progress) const {
+  return open_folder(root_ / name, row(name).stem, variant_, std::move(progress));
+}
+
+Weights Components::constructed(const Component& component, const Target& target) const {
+  const Weights w(open(component.name), {at::kMeta, target.dtype});
+  Config config(root_ / component.name / "config.json");
+  component.construct(w, config);
+  return w;
+}
+
+void Components::check() const {
+  for (const Component& component : table_)
+    constructed(component, Target{}).require_all_read(component.unread);
+}
+
+int64_t Components::bytes(const std::string& name, const Target& target) const {
+  return constructed(row(name), target).bytes();
+}
+
+std::vector<Plan::Component> Components::listed(const Target& target) const {
+  std::vector<Plan::Component> all;
+  for (const Component& component : table_) {
+    const auto files = list_folder(root_ / component.name, component.stem, variant_);
+    const bool tied =
+        std::any_of(files.begin(), files.end(), [](const TensorInfo& t) { return t.key == kT5Embedding; });
+    all.push_back(component_of(component.name, files, bytes(component.name, target),
+                               tied ? kT5TiedEmbedding : std::string_view()));
+  }
+  return all;
+}
+
+}  // namespace sagelab

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Encoded texts, kept from run to run: those of the last request, so that another seed does not load the
+// encoders again, and those of requests that are expected.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "attention/error.h"
+#include "pipelines/run.h"
+
+namespace sagelab {
+
+// Text: what the encoders read of one side of a request, ordered. Row: what they make of it, on the host.
+template <class Text, class Row>
+class TextRows {
+ public:
+  void expect(std::vector<Text> texts) { expected_ = std::move(texts); }
+
+  // Forgets what is neither wanted nor expected. True where all that is wanted is known.
+  bool keep(const std::vector<Text>& wanted) {
+    const auto is_among = [](const std::vector<Text>& all, const Text& text) {
+      return std::find(all.begin(), all.end(), text) != all.end();
+    };
+    std::erase_if(rows_, [&](const auto& row) {
+      return !is_among(wanted, row.first) && !is_among(expected_, row.first);
+    });
+    return std::all_of(wanted.begin(), wanted.end(), [&](const Text& text) { return rows_.contains(text); });
+  }
+
+  // The tokens of what is wanted and not known; ahead: and of what is expected.
+  template <class Tokenize>
+  auto tokens(const std::vector<Text>& wanted, bool ahead, const Tokenize& tokenize) const {
+    std::map<Text, std::invoke_result_t<Tokenize, const Text&>> all;
+    const auto add = [&](const Text& text) {
+      if (!rows_.contains(text) && !all.contains(text)) all.emplace(text, tokenize(text));
+    };
+    std::for_each(wanted.begin(), wanted.end(), add);
+    if (!ahead) return all;
+    for (const Text& text : expected_) {
+      try {
+        add(text);
+      } catch (const Error&) {  // its own run will say so
+      }
+    }
+    return all;
+  }
+
+  // Encodes those, one at a time, as diffusers does: the sum of a matrix product depends on the batch.
+  // Progress where there are more than wanted.
+  template <class All, class Encode>
+  void add(const All& tokens, size_t wanted, const RunContext& run, const Encode& encode) {
+    int64_t done = 0;
+    for (const auto& [text, ids] : tokens) {
+      run.check_cancelled();
+      rows_[text] = encode(ids);
+      if (tokens.size() > wanted) run.say(Phase{"encode", ++done, int64_t(tokens.size())});
+    }
+  }
+
+  const Row& at(const Text& text) const { return rows_.at(text); }
+
+ private:
+  std::map<Text, Row> rows_;
+  std::vector<Text> expected_;
+};
+
+}  // namespace sagelab

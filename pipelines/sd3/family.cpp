@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stable Diffusion 3's line in the table of families: options, defaults, released variants.
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "attention/error.h"
+#include "pipelines/common/checks.h"
+#include "pipelines/image/picture.h"
+#include "pipelines/sd3/pipeline.h"
+
+namespace sagelab::sd3 {
+namespace {
+
+using Json = nlohmann::json;
+
+// diffusers' __call__ defaults.
+constexpr int kSteps = 28;
+constexpr double kGuidance = 7;
+constexpr int64_t kTextLength = 256, kMostText = 512;
+
+// Those of which the position table has rows.
+void check_positions(const Request& r, const Folder& folder) {
+  const int64_t most = folder.transformer.pos_embed_max_size * folder.unit();
+  for (const auto& [name, side] : {std::pair{"height", *r.height}, {"width", *r.width}})
+    if (side > most)
+      throw Error(fmt::format("{} is {}, and this model has positions for at most {}", name, side, most));
+}
+
+void check_clip_skip(const Request& r, const Folder& folder) {
+  const int64_t most = std::min(folder.clip_l.num_layers, folder.clip_g.num_layers) - 1;
+  const int64_t skip = std::get<int64_t>(option_value(r, options(), "clip_skip"));
+  if (skip > most)
+    throw Error(
+        fmt::format("clip_skip is {}, and this model's text encoders can skip at most {}", skip, most));
+}
+
+Request resolve(const Request& request) {
+  Request r = request;
+  check_words(r, options());
+  const Folder folder(r);
+  fill_picture(r, {folder.transformer.sample_size * folder.vae.spatial_compression(), kSteps, kGuidance},
+               options());
+  if (!folder.t5) r.options["drop_t5"] = true;
+  check_numbers(r);
+  check_picture(r, folder.unit());
+  check_positions(r, folder);
+  check_clip_skip(r, folder);
+  sampler_of(folder, r);
+  settle(r, {.problems = [&](const Request& asked,
+                             const Target& target) { return attention_problems(folder, asked, target); },
+             .peaks = [&](const Request& asked,
+                          int64_t available) { return peak_by_phase(folder, asked, available); }});
+  return r;
+}
+
+struct Variant {
+  const char* name;
+  const char* dtype;  // as released
+  Json transformer;
+};
+
+const std::vector<Variant>& released() {
+  static const auto config = [](int64_t layers, int64_t positions) {
+    return Json{{"num_layers", layers},
+                {"num_attention_heads", layers},
+                {"caption_projection_dim", 64 * layers},
+                {"pos_embed_max_size", positions}};
+  };
+  static const auto normed = [](Json base, const Json& dual) {
+    base.update({{"qk_norm", "rms_norm"}, {"dual_attention_layers", dual}});
+    return base;
+  };
+  static const std::vector<Variant> kReleased = {
+      {"sd3-medium", "fp16", config(24, 192)},
+      {"sd3.5-large", "bf16", normed(config(38, 192), Json::array())},
+      {"sd3.5-medium", "bf16", normed(config(24, 384), {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})}};
+  return kReleased;
+}
+
+const Variant& variant_of(const std::string& name) {
+  for (const Variant& v : released())
+    if (name == v.name) return v;
+  throw Error(fmt::format("no variant \"{}\" of Stable Diffusion 3", name),
+              "known: sd3-medium, sd3.5-large (and large-turbo, which is of its shape), sd3.5-medium");
+}
+
+// 1024 x 1024, one side of the guidance.
+BenchModel bench(const std::string& name, const Target& target) {
+  constexpr int64_t kSide = 128, kText = 77 + kTextLength;
+  Config config(variant_of(name).transformer, name);
+  const TransformerConfig c(config);
+  const Weights w(random_source(0), target);
+  const auto model = std::make_shared<const Transformer>(w, c);
+  w.require_all_read();
+  auto generator = at::detail::createCPUGenerator(0);
+  const auto drawn = [&](at::IntArrayRef shape) {
+    return at::randn(shape, generator, at::TensorOptions(at::kFloat)).to(target.device, target.dtype);
+  };
+  const Inputs inputs{drawn({1, c.in_channels, kSide, kSide}), drawn({1, kText, c.joint_attention_dim}),
+                      drawn({1, c.pooled_projection_dim}),
+                      at::full({1}, 500, at::TensorOptions(at::kFloat).device(target.device))};
+  const int64_t image = (kSide / c.patch_size) * (kSide / c.patch_size);
+
+  BenchModel result;
+  result.forward = [=](const Forward& forward) { return (*model)(inputs, forward); };
+  result.latent_shape = inputs.latents.sizes().vec();
+  result.tokens = kText + image;
+  result.flops = flops(c, image, kText);
+  return result;
+}
+
+}  // namespace
+
+const std::vector<Option>& options() {
+  static const std::vector<Option> kOptions = {
+      {"max_sequence_length",
+       kTextLength,
+       1,
+       double(kMostText),
+       {},
+       "tokens of T5, padding included; longer prompts are cut"},
+      {"prompt_2", std::string(), 0, 0, {}, "what the second CLIP reads; empty: the prompt"},
+      {"prompt_3", std::string(), 0, 0, {}, "what T5 reads; empty: the prompt"},
+      {"negative_prompt_2",
+       std::string(),
+       0,
+       0,
+       {},
+       "what the second CLIP reads; empty: the negative prompt"},
+      {"negative_prompt_3", std::string(), 0, 0, {}, "what T5 reads; empty: the negative prompt"},
+      {"drop_t5",
+       false,
+       0,
+       0,
+       {},
+       "zeros stand for T5's rows, and T5 is not loaded; always so where the folder has none"},
+      {"clip_skip", int64_t(0), 0, 100, {}, "layers of both CLIPs left out before the last, for the prompt"},
+      {"skip_guidance_layers",
+       std::string(),
+       0,
+       0,
+       {},
+       "guides away from what the model makes without these layers, as 7,8,9; empty: no such guidance"},
+      {"skip_layer_guidance_scale", 2.8, 0, 100, {}, "how far away from it"},
+      {"skip_layer_guidance_start", 0.01, 0, 1, {}, "the share of the steps after which it begins"},
+      {"skip_layer_guidance_stop", 0.2, 0, 1, {}, "the share of the steps at which it ends"},
+  };
+  return kOptions;
+}
+
+Family family() {
+  Family f;
+  f.name = "sd3";
+  f.class_name = "StableDiffusion3Pipeline";
+  f.help = "Stable Diffusion 3 and 3.5: text to image";
+  f.options = []() -> const std::vector<Option>& { return options(); };
+  f.resolve = resolve;
+  f.fit = [](const Request& request) { return fit_picture(request, Folder(request).unit()); };
+  f.plan = [](const Request& request) { return plan(Folder(request), request); };
+  f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
+    return std::make_unique<StableDiffusion3>(request);
+  };
+  for (const Variant& variant : released()) f.variants.push_back(variant.name);
+  f.variant_dtype = [](const std::string& name) { return std::string(variant_of(name).dtype); };
+  f.bench = bench;
+  f.names = [](const std::string& component, const Json& json) {
+    return requested_names(component_table(), component, Config(json, component));
+  };
+  for (const Component& component : component_table()) f.components.emplace_back(component.name);
+  return f;
+}
+
+}  // namespace sagelab::sd3

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/sd3/pipeline.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "attention/error.h"
+#include "pipelines/common/checks.h"
+#include "pipelines/common/preview.h"
+#include "pipelines/common/prompts/tokens.h"
+#include "pipelines/image/picture.h"
+
+namespace sagelab::sd3 {
+namespace {
+
+double number_of(const Request& request, const char* option) {
+  return std::get<double>(option_value(request, options(), option));
+}
+
+std::vector<int64_t> layers_of(std::string_view list, int64_t layers) {
+  std::vector<int64_t> all;
+  for (const char* at = list.data(); at != list.data() + list.size();) {
+    const char* end = list.data() + list.size();
+    int64_t layer = -1;
+    const auto [stop, error] = std::from_chars(at, end, layer);
+    if (error != std::errc() || (stop != end && (*stop != ',' || stop + 1 == end)))
+      throw Error(fmt::format("skip_guidance_layers = \"{}\" is no list of layers", list),
+                  "give numbers between commas: 7,8,9");
+    if (layer < 0 || layer >= layers)
+      throw Error(
+          fmt::format("skip_guidance_layers has {}, and this model has layers 0 to {}", layer, layers - 1));
+    all.push_back(layer);
+    at = stop == end ? end : stop + 1;
+  }
+  return all;
+}
+
+}  // namespace
+
+bool is_guided(const Request& request) {
+  return request.guidance_scale.value() > 1;
+}
+
+std::unique_ptr<FlowMatchEuler> sampler_of(const Folder& folder, const Request& request) {
+  return std::make_unique<FlowMatchEuler>(
+      folder.scheduler,
+      FlowMatchSteps{request.steps.value(), {}, folder.scheduler.mu(Geometry(folder, request).image_tokens)});
+}
+
+SkipGuidance skip_guidance_of(const Folder& folder, const Request& request) {
+  const auto list = std::get<std::string>(option_value(request, options(), "skip_guidance_layers"));
+  SkipGuidance skip{
+      layers_of(list, folder.transformer.layers), number_of(request, "skip_layer_guidance_scale"),
+      number_of(request, "skip_layer_guidance_start"), number_of(request, "skip_layer_guidance_stop")};
+  if (!is_guided(request)) skip.layers.clear();
+  return skip;
+}
+
+StableDiffusion3::StableDiffusion3(const Request& request, Residence::Available available)
+    : folder_(request),
+      target_(resolve_target(request)),
+      residence_(folder_.components, target_, std::move(available)) {}
+
+void StableDiffusion3::load_encoders(bool with_t5, const Request& request, const RunContext& run) {
+  int64_t bytes = 0;
+  if (!clip_l_) bytes += residence_.bytes("text_encoder");
+  if (!clip_g_) bytes += residence_.bytes("text_encoder_2");
+  if (with_t5 && !t5_) bytes += residence_.bytes("text_encoder_3");
+  if (bytes > 0) residence_.make_room(bytes, request, transformer_, vae_);
+  const auto clip = [&](std::unique_ptr<ClipTextEncoder>& held, const char* name,
+                        const ClipTextConfig& config) {
+    residence_.load(held, name, run, [&](const Weights& w) {
+      return ClipTextEncoder(w, config, ClipTextEncoder::Projection::Text);
+    });
+  };
+  clip(clip_l_, "text_encoder", folder_.clip_l);
+  clip(clip_g_, "text_encoder_2", folder_.clip_g);
+  if (with_t5)
+    residence_.load(t5_, "text_encoder_3", run, [&](const Weights& w) { return T5Encoder(w, *folder_.t5); });
+}
+
+void StableDiffusion3::expect(std::vector<Request> requests) {
+  std::vector<Texts> all;
+  for (const Request& request : requests)
+    for (Texts& texts : texts_of(request)) all.push_back(std::move(texts));
+  rows_.expect(std::move(all));
+}
+
+StableDiffusion3::Row StableDiffusion3::encoded(const TextTokens& tokens) const {
+  const ClipText l = (*clip_l_)(ids_of(tokens.clip_l, target_.device), tokens.clip_skip);
+  const ClipText g = (*clip_g_)(ids_of(tokens.clip_g, target_.device), tokens.clip_skip);
+  const int64_t joint = folder_.transformer.joint_attention_dim;
+  const at::Tensor clip = at::cat({l.hidden, g.hidden}, -1).to(target_.dtype);
+  const at::Tensor t5 = tokens.t5 ? (*t5_)(ids_of(*tokens.t5, target_.device)).to(target_.dtype)
+                                  : at::zeros({1, tokens.t5_length, joint}, clip.options());
+  Row row;
+  row.pooled = at::cat({l.embeds, g.embeds}, -1).to(target_.dtype).cpu();
+  row.embeds = at::cat({at::constant_pad_nd(clip, {0, joint - clip.size(-1)}), t5}, 1).cpu();
+  row.clip_cut = tokens.clip_l.truncated || tokens.clip_g.truncated;
+  row.t5_cut = tokens.t5 && tokens.t5->truncated;
+  return row;
+}
+
+void StableDiffusion3::encode_texts(const std::vector<Texts>& wanted, const Request& request,
+                                    const RunContext& run) {
+  const bool freed = request.offload == "encoders";
+  const Tokenizers tokenizers(folder_);
+  const auto tokens = rows_.tokens(wanted, freed, [&](const Texts& texts) { return tokenizers(texts); });
+  const bool with_t5 =
+      std::any_of(tokens.begin(), tokens.end(), [](const auto& one) { return one.second.t5.has_value(); });
+  load_encoders(with_t5, request, run);
+  rows_.add(tokens, wanted.size(), run, [&](const TextTokens& ids) { return encoded(ids); });
+  if (freed) clip_l_.reset(), clip_g_.reset(), t5_.reset();
+}
+
+Conditioning StableDiffusion3::encode(const Request& request, const RunContext& run) {
+  const std::vector<Texts> wanted = texts_of(request);
+  if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
+  const auto tell = [&](const char* what, const Texts& texts) {
+    if (rows_.at(texts).t5_cut)
+      run.notice(fmt::format("the {} is cut at {} tokens (max_sequence_length)", what, texts.t5_length));
+    if (rows_.at(texts).clip_cut)
+      run.notice(fmt::format("CLIP reads the {} up to its {}th token", what, folder_.clip_length));
+  };
+  Conditioning conditioning;
+  conditioning.guided = is_guided(request);
+  tell("prompt", wanted.back());
+  if (conditioning.guided) tell("negative prompt", wanted.front());
+  std::vector<at::Tensor> pooled, embeds;
+  for (const Texts& texts : wanted) {
+    pooled.push_back(rows_.at(texts).pooled.to(target_.device));
+    embeds.push_back(rows_.at(texts).embeds.to(target_.device));
+  }
+  conditioning.pooled = at::cat(pooled);
+  conditioning.embeds = at::cat(embeds);
+  return conditioning;
+}
+
+std::unique_ptr<State> StableDiffusion3::prepare(const Request& request, Conditioning conditioning,
+                                                 const RunContext& run) {
+  if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
+  residence_.load(transformer_, "transformer", run,
+                  [&](const Weights& w) { return Transformer(w, folder_.transformer); });
+  const Geometry geometry(folder_, request);
+  auto state = std::make_unique<Sd3State>();
+  state->sampler = sampler_of(folder_, request);
+  state->steps = int(state->sampler->timesteps().size());
+  state->generator = at::detail::createCPUGenerator(request.seed);
+  // Drawn on the CPU whatever the device, in the dtype that it is used in.
+  state->latents = at::randn({1, folder_.transformer.in_channels, geometry.height, geometry.width},
+                             state->generator, at::TensorOptions(conditioning.embeds.scalar_type()))
+                       .to(target_.device);
+  state->guidance_scale = request.guidance_scale.value();
+  state->skip = skip_guidance_of(folder_, request);
+  state->conditioning = std::move(conditioning);
+  return state;
+}
+
+at::Tensor StableDiffusion3::predict(const State& base, int i, const Forward& forward) {
+  const auto& state = static_cast<const Sd3State&>(base);
+  const Conditioning& c = state.conditioning;
+  const auto inputs_of = [&](const at::Tensor& latents, int64_t row) {
+    const auto rows = [&](const at::Tensor& x) { return x.narrow(0, row, latents.size(0)); };
+    return Inputs{latents, rows(c.embeds), rows(c.pooled),
+                  at::full({latents.size(0)}, state.sampler->timesteps().at(size_t(i)),
+                           latents.options().dtype(at::kFloat))};
+  };
+  if (!c.guided) return (*transformer_)(inputs_of(state.latents, 0), forward);
+  const at::Tensor both = (*transformer_)(inputs_of(at::cat({state.latents, state.latents}), 0), forward);
+  const at::Tensor uncond = both.slice(0, 0, 1), cond = both.slice(0, 1, 2);
+  const at::Tensor guided = uncond + state.guidance_scale * (cond - uncond);
+  if (!state.skip.at(i, state.steps)) return guided;
+  Inputs inputs = inputs_of(state.latents, 1);
+  inputs.skip = state.skip.layers;
+  Forward skipping = forward;
+  skipping.site.branch = attention::Branch::SkipLayer;
+  return guided + (cond - (*transformer_)(inputs, skipping)) * state.skip.scale;
+}
+
+void StableDiffusion3::advance(State& state, int i, const at::Tensor& prediction) {
+  state.latents = state.sampler->step(prediction, i, state.latents, state.generator);
+}
+
+at::Tensor StableDiffusion3::preview(const State& state) {
+  return principal_colours(state.latents);
+}
+
+at::Tensor StableDiffusion3::decode(const at::Tensor& latents, const Request& request,
+                                    const RunContext& run) {
+  const Geometry geometry(folder_, request);
+  check_latents(latents.sizes().vec(), {1, folder_.vae.latent_channels, geometry.height, geometry.width});
+  const bool tiled = request.vae_tiling == "on";
+  const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
+  residence_.make_room(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
+  residence_.load(vae_, "vae", run, [&](const Weights& w) { return AutoencoderKL(w, folder_.vae); });
+  return decode_picture(*vae_, latents.to(target_.device, target_.dtype), tiled, run);
+}
+
+}  // namespace sagelab::sd3

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/sd3/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "attention/error.h"
+#include "pipelines/common/folder.h"
+#include "pipelines/common/text_memory.h"
+#include "pipelines/footprint.h"
+#include "pipelines/sd3/pipeline.h"
+#include "pipelines/text/clip/tokenizer.h"
+
+namespace sagelab::sd3 {
+namespace {
+
+const ComponentClasses& classes() {
+  static const ComponentClasses kClasses = {{"tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"}},
+                                            {"tokenizer_2", {"CLIPTokenizer", "CLIPTokenizerFast"}},
+                                            {"tokenizer_3", {"T5TokenizerFast", "T5Tokenizer", ""}},
+                                            {"text_encoder", {"CLIPTextModelWithProjection"}},
+                                            {"text_encoder_2", {"CLIPTextModelWithProjection"}},
+                                            {"text_encoder_3", {"T5EncoderModel", ""}},
+                                            {"transformer", {"SD3Transformer2DModel"}},
+                                            {"vae", {"AutoencoderKL"}},
+                                            {"scheduler", {std::string(kFlowMatchEulerClass)}}};
+  return kClasses;
+}
+
+// Looked at before any config: what is wrong with the whole comes first.
+std::filesystem::path checked_root(const Request& request) {
+  const std::filesystem::path root = request.model;
+  checked_index(root / "model_index.json", classes());
+  return root;
+}
+
+std::optional<T5Config> t5_config(const std::filesystem::path& root) {
+  if (class_in(read_json(root / "model_index.json"), "text_encoder_3").empty()) return {};
+  return parse_config<T5Config>(root / "text_encoder_3/config.json");
+}
+
+void construct_clip(const Weights& w, Config& config) {
+  ClipTextEncoder(w, ClipTextConfig(config), ClipTextEncoder::Projection::Text);
+}
+
+std::vector<Component> components_with(bool t5) {
+  const auto table = component_table();
+  std::vector<Component> all(table.begin(), table.end());
+  if (!t5)
+    std::erase_if(all, [](const Component& c) { return c.name == std::string_view("text_encoder_3"); });
+  return all;
+}
+
+bool drops_t5(const Request& request) {
+  return std::get<bool>(option_value(request, options(), "drop_t5"));
+}
+
+// In bytes; x and image: all rows, and those of the image, at all channels.
+struct Sizes {
+  int64_t batch = 1, x = 0, image = 0, latents = 0, conditioning = 0;
+};
+
+Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, const Target& target) {
+  const TransformerConfig& c = folder.transformer;
+  const auto element = int64_t(c10::elementSize(target.dtype));
+  Sizes s;
+  s.batch = is_guided(request) ? 2 : 1;
+  s.x = s.batch * g.rows() * c.dim() * element;
+  s.image = s.batch * g.image_tokens * c.dim() * element;
+  s.latents = g.height * g.width * c.in_channels * element;
+  s.conditioning = s.batch * (g.text_tokens * c.joint_attention_dim + c.pooled_projection_dim) * element;
+  return s;
+}
+
+attention::Problem joint_problem(const Folder& folder, const Request& request, const Target& target) {
+  return attention_problems(folder, request, target).front();
+}
+
+// Note [Peak of a forward]
+// In the order of transformer.cpp, in tensors of X = batch * (image + text) * D elements and of the image's
+// share of them, I. The largest moment is the joint call: the residual x, the normed input y, with a second
+// attention what that will read (I), q, k and v as one, and what the backend makes of them (its result goes
+// to y); or the feed-forward: x, y, the hidden rows (4 I).
+int64_t base_bytes(const Folder& folder, const Sizes& s) {
+  return 5 * s.x + (folder.transformer.dual_attention_layers.empty() ? 0 : s.image);
+}
+
+int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
+  const attention::Problem problem = joint_problem(folder, request, target);
+  const int64_t backend =
+      folder.transformer.qk_norm ? joint_bytes(request, problem, false) : run_bytes(request, problem);
+  return std::max(base_bytes(folder, s) + backend, 2 * s.x + 4 * s.image) + 2 * s.batch * s.latents;
+}
+
+int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
+  const int64_t captured = captured_bytes(joint_problem(folder, request, target), false, s.x);
+  return std::max<int64_t>(0, base_bytes(folder, s) + captured + 2 * s.batch * s.latents -
+                                  forward_bytes(folder, s, request, target));
+}
+
+// The steps [first, last) in which a part of the blocks runs once more.
+std::pair<int, int> skipping_steps(const SkipGuidance& skip, int steps) {
+  int first = 0;
+  while (first < steps && !skip.at(first, steps)) ++first;
+  int last = first;
+  while (last < steps && skip.at(last, steps)) ++last;
+  return {first, last};
+}
+
+// All calls of one forward with so many bytes of x and of the image's share.
+void add_calls(Plan& plan, const TransformerConfig& c, const Sizes& s, const SkipGuidance* skipping,
+               std::pair<int, int> steps) {
+  for (int layer = 0; layer < int(c.layers); ++layer) {
+    if (skipping && std::ranges::find(skipping->layers, layer) != skipping->layers.end()) continue;
+    const bool last = layer + 1 == int(c.layers);
+    plan.calls.push_back({layer, 2 * s.x + (last ? s.image : s.x), steps.first, steps.second});
+    if (c.dual(layer)) plan.calls.push_back({layer, 3 * s.image, steps.first, steps.second});
+  }
+}
+
+}  // namespace
+
+std::span<const Component> component_table() {
+  // Kept by older files beside the weights.
+  static constexpr std::string_view kClip[] = {"text_model.embeddings.position_ids",
+                                               "embeddings.position_ids", "logit_scale"};
+  static const Component kTable[] = {
+      {"text_encoder", kTransformersStem, construct_clip, kClip},
+      {"text_encoder_2", kTransformersStem, construct_clip, kClip},
+      {"text_encoder_3", kTransformersStem, construct<T5Encoder, T5Config>, kT5Unread},
+      {"transformer", kDiffusersStem, construct<Transformer, TransformerConfig>},
+      {"vae", kDiffusersStem, construct<AutoencoderKL, AutoencoderKLConfig>,
+       AutoencoderKL::unread_prefixes()}};
+  return kTable;
+}
+
+std::vector<std::string> encoders_of(const Request& request) {
+  std::vector<std::string> names = {"text_encoder", "text_encoder_2"};
+  if (!drops_t5(request)) names.push_back("text_encoder_3");
+  return names;
+}
+
+Folder::Folder(const Request& request)
+    : root(checked_root(request)),
+      transformer(parse_config<TransformerConfig>(root / "transformer/config.json")),
+      vae(parse_config<AutoencoderKLConfig>(root / "vae/config.json")),
+      clip_l(parse_config<ClipTextConfig>(root / "text_encoder/config.json")),
+      clip_g(parse_config<ClipTextConfig>(root / "text_encoder_2/config.json")),
+      t5(t5_config(root)),
+      scheduler(parse_config<FlowMatchEulerConfig>(root / "scheduler/scheduler_config.json")),
+      clip_length(std::min(clip_l.max_positions, clip_g.max_positions)),
+      components(request, components_with(t5.has_value())) {
+  // The first tokenizer's limit is that of both, as in diffusers.
+  if (const auto limit = clip_model_max_length(root / "tokenizer"))
+    clip_length = std::min(clip_length, *limit);
+  const int64_t joint = transformer.joint_attention_dim;
+  if (t5)
+    require_equal(root, {"text_encoder_3 d_model", t5->d_model}, {"transformer joint_attention_dim", joint});
+  require_equal(root,
+                {"projection_dim of text_encoder and text_encoder_2 together",
+                 clip_l.projection_dim + clip_g.projection_dim},
+                {"transformer pooled_projection_dim", transformer.pooled_projection_dim});
+  if (const int64_t wide = clip_l.hidden_size + clip_g.hidden_size; wide > joint)
+    throw Error(
+        fmt::format("{}: hidden_size of text_encoder and text_encoder_2 together = {} should be at "
+                    "most transformer joint_attention_dim = {}",
+                    root.string(), wide, joint));
+  require_equal(root, {"vae latent_channels", vae.latent_channels},
+                {"transformer in_channels", transformer.in_channels});
+  require_equal(root, {"transformer out_channels", transformer.out_channels},
+                {"in_channels", transformer.in_channels});
+  require_equal(root, {"vae out_channels", vae.out_channels}, {"the colours of a picture", 3});
+}
+
+Geometry::Geometry(const Folder& folder, const Request& request)
+    : height(request.height.value() / folder.vae.spatial_compression()),
+      width(request.width.value() / folder.vae.spatial_compression()),
+      text_tokens(folder.clip_length +
+                  std::get<int64_t>(option_value(request, options(), "max_sequence_length"))),
+      image_tokens((height / folder.transformer.patch_size) * (width / folder.transformer.patch_size)) {}
+
+std::vector<attention::Problem> attention_problems(const Folder& folder, const Request& request,
+                                                   const Target& target) {
+  const TransformerConfig& c = folder.transformer;
+  const Geometry g(folder, request);
+  std::vector<attention::Problem> problems;
+  const auto add = [&](int64_t batch, int64_t q_len, int64_t kv_len) {
+    problems.push_back({batch, c.heads, c.heads, q_len, kv_len, c.head_dim, target.dtype, target.device});
+  };
+  const auto forward = [&](int64_t batch) {
+    add(batch, c.layers > 1 ? g.rows() : g.image_tokens, g.rows());
+    if (c.layers > 1) add(batch, g.image_tokens, g.rows());
+    if (!c.dual_attention_layers.empty()) add(batch, g.image_tokens, g.image_tokens);
+  };
+  forward(is_guided(request) ? 2 : 1);
+  if (!skip_guidance_of(folder, request).layers.empty()) forward(1);
+  return problems;
+}
+
+Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available) {
+  const Geometry g(folder, request);
+  const Target target = resolve_target(request);
+  const Sizes s = sizes_of(folder, g, request, target);
+  int64_t encoders = 0;
+  for (const std::string& name : encoders_of(request)) encoders += folder.components.bytes(name, target);
+  const int64_t transformer = folder.components.bytes("transformer", target);
+  const int64_t vae = folder.components.bytes("vae", target);
+  const int64_t kept = request.offload == "none" ? encoders : 0;
+  int64_t encoding = std::max(clip_encode_bytes(folder.clip_l, folder.clip_length, target),
+                              clip_encode_bytes(folder.clip_g, folder.clip_length, target));
+  if (!drops_t5(request))
+    encoding = std::max(encoding, t5_encode_bytes(*folder.t5, g.text_tokens - folder.clip_length, target));
+  const int64_t encode = encoders + s.conditioning + encoding;
+  const int64_t denoise =
+      kept + transformer + s.conditioning + 2 * s.latents + forward_bytes(folder, s, request, target);
+  const int64_t decode = vae + s.conditioning + 3 * s.latents +
+                         decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  // The transformer stays for the next run unless the decoding needs its room.
+  const bool stays = request.offload == "none" || decode + transformer <= available;
+  return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};
+}
+
+Plan plan(const Folder& folder, const Request& request) {
+  folder.components.check();
+  const Geometry g(folder, request);
+  const Target target = resolve_target(request);
+  const TransformerConfig& c = folder.transformer;
+  Plan plan;
+  plan.text_tokens = g.text_tokens;
+  plan.tokens = g.rows();
+  const Tokenizers tokenizers(folder);
+  for (const Texts& texts : texts_of(request)) {
+    const TextTokens tokens = tokenizers(texts);
+    plan.prompt_tokens = tokens.t5 ? tokens.t5->length : tokens.clip_l.length;
+  }
+  plan.flops_per_forward = flops(c, g.image_tokens, g.text_tokens);
+  plan.steps = int(sampler_of(folder, request)->timesteps().size());
+  plan.layers = int(c.layers);
+  Sizes sizes = sizes_of(folder, g, request, target);
+  plan.capture_bytes = capture_bytes(folder, sizes, request, target);
+  const SkipGuidance skip = skip_guidance_of(folder, request);
+  const auto skipping = skipping_steps(skip, plan.steps);
+  plan.forwards = plan.steps * int(sizes.batch) + (skipping.second - skipping.first);
+  add_calls(plan, c, sizes, nullptr, {0, plan.steps});
+  if (skipping.first < skipping.second) {
+    sizes.x /= sizes.batch, sizes.image /= sizes.batch;
+    add_calls(plan, c, sizes, &skip, skipping);
+  }
+  plan.problems = attention_problems(folder, request, target);
+  plan.latent_shape = {1, c.in_channels, g.height, g.width};
+  plan.components = folder.components.listed(target);
+  if (drops_t5(request))
+    std::erase_if(plan.components, [](const Plan::Component& c) { return c.name == "text_encoder_3"; });
+  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
+  return plan;
+}
+
+}  // namespace sagelab::sd3

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every stage of the pipeline against diffusers, on all fixtures: without guidance, with it, and with
+// skip-layer guidance.
+#include "pipelines/sd3/pipeline.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <tuple>
+
+#include "tests/pipelines/sd3/pipeline_fixture.h"
+
+namespace sagelab::sd3 {
+namespace {
+
+using testing::Dump;
+using ::testing::HasSubstr;
+using testing::OneRun;
+using testing::refusal;
+using testing::Steps;
+
+class Parity : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
+ protected:
+  std::string name = std::get<0>(GetParam()), mode = std::get<1>(GetParam());
+  Dump dump = pipeline_dump(name);
+  Request request = sd3_family().resolve(pipeline_request(name, mode));
+  bool guided = mode != "plain";
+};
+
+TEST_P(Parity, Ids) {
+  const Folder folder(request);
+  const Tokenizers tokenizers(folder);
+  const auto row = [&](const std::string& key) {
+    const at::Tensor ids = dump[key].flatten();
+    return std::vector<int64_t>(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel());
+  };
+  const auto texts = texts_of(request);
+  ASSERT_EQ(texts.size(), guided ? 2u : 1u);
+  for (const std::string prefix : {"", "negative."}) {
+    if (!prefix.empty() && !guided) continue;
+    const TextTokens tokens = tokenizers(prefix.empty() ? texts.back() : texts.front());
+    EXPECT_EQ(tokens.clip_l.ids, row(prefix + "clip_l_ids"));
+    EXPECT_EQ(tokens.clip_g.ids, row(prefix + "clip_g_ids"));
+    EXPECT_EQ(tokens.clip_l.truncated, prefix.empty() && name == "large");
+    ASSERT_EQ(tokens.t5.has_value(), name != "sd3");
+    if (!tokens.t5) continue;
+    EXPECT_EQ(tokens.t5->ids, row(prefix + "t5_ids"));
+    EXPECT_EQ(tokens.t5->truncated, prefix.empty() && name == "large");
+  }
+}
+
+TEST_P(Parity, EveryStage) {
+  const Steps ours = testing::steps_of(sd3_family(), request);
+  const Folder folder(request);
+  const Conditioning& c = ours.conditioning;
+  ASSERT_EQ(c.guided, guided);
+  ASSERT_EQ(c.embeds.size(0), guided ? 2 : 1);
+  auto stages = text_stages(folder, c, guided, "");
+  if (guided) stages.merge(text_stages(folder, c, 0, "negative."));
+  for (const auto& [key, rows] : stages) {
+    if (name == "sd3" && key.ends_with("t5")) {
+      EXPECT_TRUE(rows.eq(0).all().item<bool>()) << key;
+    } else {
+      EXPECT_TRUE(testing::matches(rows, dump, key, 2e-6));
+    }
+  }
+  if (!guided) {
+    EXPECT_TRUE(testing::matches(ours.first, dump, "plain.velocity", 1e-5));
+  }
+  testing::expect_steps(ours, dump, mode, *request.steps);
+}
+
+TEST_P(Parity, Decoding) {
+  const auto& last = dump[fmt::format("{}.latents.{}", mode, *request.steps - 1)];
+  EXPECT_TRUE(testing::matches(testing::decoded(sd3_family(), request, last), dump, mode + ".image", 5e-6));
+}
+
+TEST_P(Parity, Picture) {
+  testing::expect_picture(sd3_family(), request, dump[mode + ".pixels"]);
+}
+
+TEST_P(Parity, PlanPredictsThePeaks) {
+  testing::expect_peaks_small_and_large(sd3_family(), request, int(Folder(request).unit()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Sd3, Parity,
+                         ::testing::Combine(::testing::ValuesIn(kPipelineNames), ::testing::ValuesIn(kModes)),
+                         [](const auto& info) {
+                           return fmt::format("{}_{}", std::get<0>(info.param), std::get<1>(info.param));
+                         });
+
+// Ours of every stage, by the dump's keys.
+std::map<std::string, at::Tensor> stages_of(const std::string& name, const Dump& dump) {
+  std::map<std::string, at::Tensor> all;
+  for (const std::string mode : kModes) {
+    const Request request = sd3_family().resolve(pipeline_request(name, mode));
+    const Steps steps = testing::steps_of(sd3_family(), request);
+    const Folder folder(request);
+    all.merge(text_stages(folder, steps.conditioning, mode != "plain", ""));
+    if (mode != "plain") all.merge(text_stages(folder, steps.conditioning, 0, "negative."));
+    all["noise"] = steps.noise;
+    all[mode + ".sigmas"] = steps.sigmas;
+    const std::string last = fmt::format("{}.latents.{}", mode, steps.latents.size() - 1);
+    all[last] = steps.latents.back();
+    all[mode + ".image"] = testing::decoded(sd3_family(), request, dump[last]);
+    all[mode + ".pixels"] = testing::pixels_of(to_picture(all[mode + ".image"]));
+  }
+  return all;
+}
+
+class PipelineMutation : public ::testing::TestWithParam<std::pair<const char*, size_t>> {};
+
+TEST_P(PipelineMutation, EveryMutantFails) {
+  const auto& [name, least] = GetParam();
+  const Dump dump = pipeline_dump(name);
+  const Dump mutants(pipeline_fixture(name) / "mutants.safetensors");
+  EXPECT_GE(mutants.tensors().size(), least) << "a list that shrinks must be noticed";
+  testing::expect_mutants_fail(stages_of(name, dump), dump, mutants, testing::pipeline_bound);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sd3, PipelineMutation,
+                         ::testing::Values(std::pair{"sd3", size_t(52)}, std::pair{"large", size_t(51)},
+                                           std::pair{"medium", size_t(68)}),
+                         [](const auto& info) { return std::string(info.param.first); });
+
+TEST(Sd3Pipeline, WithoutT5ZerosStandForItsRows) {
+  const c10::InferenceMode inference;
+  for (const std::string name : {"large", "medium"}) {
+    const Dump dump = pipeline_dump(name);
+    Request request = pipeline_request(name, "guided");
+    request.options["drop_t5"] = true;
+    request = sd3_family().resolve(request);
+    OneRun run;
+    const Conditioning c = StableDiffusion3(request).encode(request, run.context);
+    EXPECT_TRUE(testing::matches(c.embeds.slice(0, 1), dump, "dropped.embeds", 2e-6));
+    EXPECT_TRUE(testing::matches(c.embeds.slice(0, 0, 1), dump, "negative.dropped.embeds", 2e-6));
+    for (const auto& component : sd3_family().plan(request).components)
+      EXPECT_NE(component.name, "text_encoder_3");
+  }
+}
+
+TEST(Sd3Pipeline, NoiseIsDrawnInTheDtypeOfTheText) {
+  const c10::InferenceMode inference;
+  for (const std::string name : kPipelineNames) {
+    Request request = pipeline_request(name, "plain");
+    request.dtype = "bf16";
+    request = sd3_family().resolve(request);
+    OneRun run;
+    StableDiffusion3 pipeline(request);
+    const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
+    EXPECT_EQ(state->latents.scalar_type(), at::kBFloat16);
+    EXPECT_TRUE(at::equal(state->latents.to(at::kFloat), pipeline_dump(name)["plain.bf16.noise"]));
+  }
+}
+
+TEST(Sd3Pipeline, TakesDiffusersDefaults) {
+  Request request;
+  request.model = (pipeline_fixture("sd3") / "model").string();
+  request.prompt = "a fox";
+  request.device = "cpu";
+  const Request r = sd3_family().resolve(request);
+  EXPECT_EQ(*r.height, 20 * 4);
+  EXPECT_EQ(*r.width, 20 * 4);
+  EXPECT_EQ(*r.num_frames, 1);
+  EXPECT_EQ(*r.steps, 28);
+  EXPECT_EQ(*r.guidance_scale, 7);
+  EXPECT_EQ(std::get<int64_t>(r.options.at("max_sequence_length")), 256);
+  EXPECT_EQ(std::get<double>(r.options.at("skip_layer_guidance_scale")), 2.8);
+  EXPECT_EQ(std::get<double>(r.options.at("skip_layer_guidance_start")), 0.01);
+  EXPECT_EQ(std::get<double>(r.options.at("skip_layer_guidance_stop")), 0.2);
+  EXPECT_TRUE(std::get<bool>(r.options.at("drop_t5"))) << "this folder has none";
+  EXPECT_TRUE(is_guided(r));
+  EXPECT_TRUE(skip_guidance_of(Folder(r), r).layers.empty());
+}
+
+TEST(Sd3Pipeline, RefusesWhatItCannotMake) {
+  const Request good = pipeline_request("large", "skipped");
+  const auto said = [&](const std::function<void(Request&)>& spoil) {
+    Request r = good;
+    spoil(r);
+    return refusal(sd3_family(), r);
+  };
+  EXPECT_EQ(said([](Request&) {}), "");
+  EXPECT_EQ(said([](Request& r) { r.height = 34; }), "height is 34, not a multiple of 4; nearest: 32 or 36");
+  EXPECT_EQ(said([](Request& r) { r.width = 292; }),
+            "width is 292, and this model has positions for at most 288; ");
+  EXPECT_EQ(said([](Request& r) { r.num_frames = 9; }),
+            "num_frames is 9, and this model makes pictures; leave it out, or make it 1");
+  EXPECT_EQ(said([](Request& r) { r.options["clip_skip"] = int64_t(2); }),
+            "clip_skip is 2, and this model's text encoders can skip at most 1; ");
+  EXPECT_EQ(said([](Request& r) { r.options["skip_guidance_layers"] = std::string("1,3"); }),
+            "skip_guidance_layers has 3, and this model has layers 0 to 2; ");
+  for (const char* list : {"1;2", "1,,2", "1,", ",1", "all", "1 2"})
+    EXPECT_THAT(said([&](Request& r) { r.options["skip_guidance_layers"] = std::string(list); }),
+                HasSubstr("is no list of layers"));
+  EXPECT_THAT(said([](Request& r) { r.options["max_sequence_length"] = int64_t(513); }),
+              HasSubstr("max_sequence_length"));
+  EXPECT_NE(said([](Request& r) { r.steps = 0; }), "");
+}
+
+TEST(Sd3Pipeline, FitMovesSizesToWhatTheModelMakes) {
+  Request request = pipeline_request("sd3", "plain");
+  request.height = 45, request.width = 2, request.num_frames = 49;
+  const Request fitted = sd3_family().fit(request);
+  EXPECT_EQ(*fitted.height, 48);
+  EXPECT_EQ(*fitted.width, 8);
+  EXPECT_EQ(*fitted.num_frames, 1);
+}
+
+TEST(Sd3Pipeline, SameSeedSameBitsAndAnotherSeedAnother) {
+  Request request = sd3_family().resolve(pipeline_request("medium", "skipped"));
+  request.steps = 3;
+  const at::Tensor a = testing::steps_of(sd3_family(), request).latents.back();
+  request.offload = request.offload == "none" ? "encoders" : "none";
+  EXPECT_TRUE(at::equal(a, testing::steps_of(sd3_family(), request).latents.back()));
+  request.seed += 1;
+  EXPECT_FALSE(at::equal(a, testing::steps_of(sd3_family(), request).latents.back()));
+}
+
+// One loaded pipeline serves requests that read T5 and others that do not, known ahead or not.
+TEST(Sd3Pipeline, RequestsWithAndWithoutT5TakeTurns) {
+  const c10::InferenceMode inference;
+  const Dump dump = pipeline_dump("large");
+  Request with = pipeline_request("large", "plain"), without = with;
+  without.options["drop_t5"] = true;
+  with = sd3_family().resolve(with), without = sd3_family().resolve(without);
+  for (const char* offload : {"none", "encoders"}) {
+    with.offload = without.offload = offload;
+    OneRun run;
+    StableDiffusion3 pipeline(with);
+    pipeline.expect({with});
+    for (int turn = 0; turn < 2; ++turn) {
+      EXPECT_TRUE(
+          testing::matches(pipeline.encode(without, run.context).embeds, dump, "dropped.embeds", 2e-6));
+      EXPECT_TRUE(testing::matches(pipeline.encode(with, run.context).embeds, dump, "embeds", 2e-6));
+    }
+  }
+}
+
+TEST(Sd3Pipeline, PreviewIsAPictureOfTheLatents) {
+  const c10::InferenceMode inference;
+  OneRun run;
+  const Request request = sd3_family().resolve(pipeline_request("medium", "plain"));
+  StableDiffusion3 pipeline(request);
+  const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
+  const at::Tensor preview = pipeline.preview(*state);
+  EXPECT_EQ(preview.sizes(), at::IntArrayRef({1, 3, 22, 30}));
+  EXPECT_LE(preview.abs().max().item<float>(), 1);
+  EXPECT_GT(preview.std().item<float>(), 0.2);
+}
+
+TEST(Sd3Pipeline, SaysWhatIsCut) {
+  OneRun run;
+  std::vector<std::string> notices;
+  run.context.notices = &notices;
+  const Request request = sd3_family().resolve(pipeline_request("large", "guided"));
+  StableDiffusion3(request).encode(request, run.context);
+  EXPECT_EQ(notices, (std::vector<std::string>{"the prompt is cut at 64 tokens (max_sequence_length)",
+                                               "CLIP reads the prompt up to its 77th token"}));
+}
+
+TEST(Sd3Pipeline, ReadsTheReleasedNames) {
+  testing::expect_released_names(sd3_family(), pipeline_fixture("names.json"));
+}
+
+}  // namespace
+}  // namespace sagelab::sd3
