@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times one denoising forward of diffusers' own transformer with random weights: what `sagelab bench model` stands beside.
 
-bench_diffusers.py 2b|5b|1.5|schnell|dev [--attention default|flash|cudnn|efficient ...] [--repeat N]
+bench_diffusers.py 2b|5b|1.5|schnell|dev|sd3-medium|sd3.5-large|sd3.5-medium [--attention default|flash|cudnn|efficient ...] [--repeat N]
 Prints one JSON line per attention backend: median, min and max milliseconds at the default size. CogVideoX: batch 2;
-FLUX.1 at 1024x1024: batch 1.
+FLUX.1 and Stable Diffusion 3 at 1024x1024: batch 1.
 """
 
 import argparse
@@ -13,13 +13,16 @@ import pathlib
 import statistics
 
 import torch
-from diffusers import CogVideoXTransformer3DModel, FluxTransformer2DModel
+from diffusers import CogVideoXTransformer3DModel, FluxTransformer2DModel, SD3Transformer2DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "tests/oracle/configs"
 SIZES = {"2b": (13, 60, 90), "5b": (13, 60, 90), "1.5": (22, 96, 170)}  # latent frames, height, width
 FLUX = {"schnell": (256, False), "dev": (512, True)}  # rows of text, guidance as an input
+SD3 = {  # heads and layers, side of the position table, more of the config
+    "sd3-medium": (24, 192, {}), "sd3.5-large": (38, 192, {"qk_norm": "rms_norm"}),
+    "sd3.5-medium": (24, 384, {"qk_norm": "rms_norm", "dual_attention_layers": tuple(range(13))})}
 BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION,
             "efficient": SDPBackend.EFFICIENT_ATTENTION}
 
@@ -27,6 +30,10 @@ BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTEN
 def model_of(variant):
     if variant in FLUX:
         return FluxTransformer2DModel.from_config({"guidance_embeds": FLUX[variant][1]})
+    if variant in SD3:
+        count, side, more = SD3[variant]
+        return SD3Transformer2DModel.from_config({"num_layers": count, "num_attention_heads": count,
+                                                  "caption_projection_dim": 64 * count, "pos_embed_max_size": side} | more)
     config = json.loads((CONFIGS / f"cogvideox_{variant}/transformer/config.json").read_text())
     return CogVideoXTransformer3DModel.from_config(config)
 
@@ -43,6 +50,8 @@ def build(variant, dtype):
             parameter.data.normal_(0, 0.1)
         else:
             parameter.data.normal_(1, 0.1)
+    if variant in SD3:
+        model.pos_embed.pos_embed.normal_()  # a buffer: to_empty left it undefined
     if variant in SIZES and getattr(model.patch_embed, "use_positional_embeddings", False):
         # Not saved with the weights: to_empty left it undefined.
         p = model.patch_embed
@@ -61,9 +70,18 @@ def flux_inputs(model, variant, dtype):
             "txt_ids": torch.zeros(rows, 3, device="cuda", dtype=dtype), "return_dict": False}
 
 
+def sd3_inputs(dtype):
+    generator = torch.Generator("cuda").manual_seed(1)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, device="cuda", dtype=dtype)
+    return {"hidden_states": draw(1, 16, 128, 128), "encoder_hidden_states": draw(1, 77 + 256, 4096),
+            "pooled_projections": draw(1, 2048), "timestep": torch.tensor([500.0], device="cuda"), "return_dict": False}
+
+
 def inputs(model, variant, dtype):
     if variant in FLUX:
         return flux_inputs(model, variant, dtype)
+    if variant in SD3:
+        return sd3_inputs(dtype)
     frames, height, width = SIZES[variant]
     config = model.config
     generator = torch.Generator("cuda").manual_seed(1)
@@ -94,11 +112,11 @@ def milliseconds(call):
 @torch.inference_mode()
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("variant", choices=[*SIZES, *FLUX])
+    parser.add_argument("variant", choices=[*SIZES, *FLUX, *SD3])
     parser.add_argument("--attention", nargs="+", default=["default"], choices=["default", *BACKENDS])
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
-    dtype = torch.float16 if arguments.variant == "2b" else torch.bfloat16
+    dtype = torch.float16 if arguments.variant in ("2b", "sd3-medium") else torch.bfloat16
     model = build(arguments.variant, dtype)
     call = inputs(model, arguments.variant, dtype)
     for attention in arguments.attention:

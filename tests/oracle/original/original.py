@@ -12,7 +12,7 @@ import sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers import AutoencoderKL, FluxTransformer2DModel, SD3Transformer2DModel
 from diffusers.loaders import single_file_utils
 from safetensors.torch import save_file
 
@@ -73,6 +73,52 @@ def flux_converter():
     return scope["convert_flux_transformer_checkpoint_to_diffusers"]
 
 
+def sd3():
+    torch.manual_seed(3)
+    return SD3Transformer2DModel(sample_size=8, in_channels=4, out_channels=4, num_layers=3, num_attention_heads=2,
+                                 attention_head_dim=16, joint_attention_dim=24, caption_projection_dim=DIM,
+                                 pooled_projection_dim=20, pos_embed_max_size=6, qk_norm="rms_norm",
+                                 dual_attention_layers=(0,))
+
+
+SD3_NAMES = {"pos_embed.pos_embed": "pos_embed", "pos_embed.proj": "x_embedder.proj", "context_embedder": "context_embedder",
+             "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0", "proj_out": "final_layer.linear",
+             "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+             "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+             "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2"}
+SD3_PARTS = {"norm1.linear": "x_block.adaLN_modulation.1", "norm1_context.linear": "context_block.adaLN_modulation.1",
+             "attn.norm_q": "x_block.attn.ln_q", "attn.norm_k": "x_block.attn.ln_k",
+             "attn.norm_added_q": "context_block.attn.ln_q", "attn.norm_added_k": "context_block.attn.ln_k",
+             "attn.to_out.0": "x_block.attn.proj", "attn.to_add_out": "context_block.attn.proj",
+             "attn2.norm_q": "x_block.attn2.ln_q", "attn2.norm_k": "x_block.attn2.ln_k",
+             "attn2.to_out.0": "x_block.attn2.proj", "ff.net.0.proj": "x_block.mlp.fc1", "ff.net.2": "x_block.mlp.fc2",
+             "ff_context.net.0.proj": "context_block.mlp.fc1", "ff_context.net.2": "context_block.mlp.fc2"}
+SD3_QKV = {"x_block.attn": ("attn.to_q", "attn.to_k", "attn.to_v"), "x_block.attn2": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
+           "context_block.attn": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")}
+
+
+def sd3_theirs(state):
+    made, last = {SD3_NAMES["pos_embed.pos_embed"]: state.pop("pos_embed.pos_embed")}, 2
+    halves = lambda value: torch.cat(value.chunk(2)[::-1])  # scale, shift -> shift, scale
+    for leaf in ("weight", "bias"):
+        for ours, theirs in SD3_NAMES.items():
+            if ours != "pos_embed.pos_embed":
+                made[f"{theirs}.{leaf}"] = state.pop(f"{ours}.{leaf}")
+        made[f"final_layer.adaLN_modulation.1.{leaf}"] = halves(state.pop(f"norm_out.linear.{leaf}"))
+        for i in range(last + 1):
+            a, b = f"joint_blocks.{i}", f"transformer_blocks.{i}"
+            for theirs, names in SD3_QKV.items():
+                if f"{b}.{names[0]}.{leaf}" in state:
+                    made[f"{a}.{theirs}.qkv.{leaf}"] = torch.cat([state.pop(f"{b}.{n}.{leaf}") for n in names])
+            for ours, theirs in SD3_PARTS.items():
+                value = state.pop(f"{b}.{ours}.{leaf}", None)
+                if value is not None:
+                    swaps = i == last and ours == "norm1_context.linear"
+                    made[f"{a}.{theirs}.{leaf}"] = halves(value) if swaps else value
+    assert not state, list(state)
+    return made
+
+
 def vae():
     torch.manual_seed(2)
     return AutoencoderKL(block_out_channels=(4, 8, 12, 16), layers_per_block=1, norm_num_groups=4, latent_channels=4,
@@ -122,9 +168,12 @@ def eight_bits(theirs, convert):
 
 
 def main():
-    for name, model, theirs_of, prefix in (("flux", flux(), flux_theirs, "model.diffusion_model."),
-                                           ("vae", vae(), vae_theirs, "first_stage_model.")):
-        convert = flux_converter() if name == "flux" else vae_converter(model)
+    sd3_converter = single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers
+    for name, model, theirs_of, prefix, converter in (
+            ("flux", flux(), flux_theirs, "model.diffusion_model.", lambda _: flux_converter()),
+            ("sd3", sd3(), sd3_theirs, "model.diffusion_model.", lambda _: sd3_converter),
+            ("vae", vae(), vae_theirs, "first_stage_model.", vae_converter)):
+        convert = converter(model)
         folder = pathlib.Path(sys.argv[1], name)
         folder.mkdir(parents=True, exist_ok=True)
         for p in model.parameters():

@@ -13,6 +13,7 @@
 #include "pipelines/core/weights.h"
 #include "pipelines/flux/original.h"
 #include "pipelines/image/original.h"
+#include "pipelines/sd3/original.h"
 
 namespace sagelab {
 namespace {
@@ -39,7 +40,9 @@ struct Component {
 
 const std::vector<Component>& components() {
   static const std::vector<Component> kComponents = {
-      {"flux", flux::original_names, {}}, {"vae", original_autoencoder_names, {"encoder.", "quant_conv."}}};
+      {"flux", flux::original_names, {}},
+      {"sd3", []() -> const OriginalNames& { return sd3::original_names(3); }, {}},
+      {"vae", original_autoencoder_names, {"encoder.", "quant_conv."}}};
   return kComponents;
 }
 
@@ -152,6 +155,23 @@ TEST(Original, WhatNoRuleKnowsIsNamed) {
         << e.what();
   }
   fs::remove(path);
+}
+
+// The number of layers decides which norm of the text has its halves the other way round.
+TEST(Original, AnotherNumberOfLayersIsAnotherModel) {
+  const Component& c = components()[1];
+  const auto expected = c.tensors("ours");
+  for (const int64_t layers : {2, 4}) {
+    int wrong = 0;
+    bool refused = false;
+    try {
+      read_all(c, "theirs", sd3::original_names(layers), expected, wrong);
+    } catch (const Error&) {
+      refused = true;
+    }
+    EXPECT_TRUE(refused || wrong > 0) << layers;
+  }
+  EXPECT_EQ(&sd3::original_names(3), &sd3::original_names(3));
 }
 
 TEST(Renamed, NumbersAndEndings) {
