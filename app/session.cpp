@@ -29,6 +29,25 @@ bool ends_denoising(const decltype(Progress::what)& what) {
   return phase && phase->name == "denoise" && phase->i == phase->n;
 }
 
+// What check(...) measured since it was last asked, in the order of the calls.
+class Measurements {
+ public:
+  std::vector<Measured> take(attention::Recorder& recorder) {
+    recorder.collect();
+    const auto all = recorder.measurements();
+    std::vector<Measured> fresh;
+    for (; told_ < all.size(); ++told_) {
+      const auto& m = all[told_];
+      fresh.push_back({m.site.step, m.site.layer, m.a, m.b, m.errors.cosine, m.errors.relative_l1,
+                       m.errors.rmse, m.errors.max_abs});
+    }
+    return fresh;
+  }
+
+ private:
+  size_t told_ = 0;
+};
+
 Frames frames_of(const ReportInput& run, const Family& family) {
   Request request = run.request;
   if (run.result.tiled_after_all) request.vae_tiling = "on";  // what decides over bits is stored as it was
@@ -180,12 +199,16 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
     problems_ = plan.problems;
   }
   attention::Recorder recorder;
+  Measurements measurements;
   const RunContext context{.attention = selector,
                            .recorder = recorder,
                            .stop = job.stop.get_token(),
                            .progress =
-                               [this, id = job.id](decltype(Progress::what) what) {
+                               [&, id = job.id](decltype(Progress::what) what) {
                                  if (ends_denoising(what)) stop_switching();
+                                 // A step is done, and the device with it: nothing waits for its figures.
+                                 if (std::holds_alternative<Step>(what))
+                                   for (auto& measured : measurements.take(recorder)) say(id, measured);
                                  say(id, std::move(what));
                                },
                            .saved_latents = &saved_latents,

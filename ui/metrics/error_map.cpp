@@ -29,7 +29,7 @@ void ErrorMap::draw(const State& state, const Job& job, Actions& actions) {
     return;
   }
   if (job_ != job.id || measured_ != job.measured.size() || map_.kind != kind_) {
-    map_ = heat_map(job.measured, kind_);
+    map_ = heat_map(job.measured, kind_, job.steps);
     job_ = job.id, measured_ = job.measured.size();
   }
   draw_kinds();

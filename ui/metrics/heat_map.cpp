@@ -38,9 +38,9 @@ double error_of(const Measured& measured, ErrorKind kind) {
   return NAN;
 }
 
-HeatMap heat_map(const std::vector<Measured>& measured, ErrorKind kind) {
+HeatMap heat_map(const std::vector<Measured>& measured, ErrorKind kind, int steps) {
   HeatMap map;
-  map.kind = kind;
+  map.kind = kind, map.steps = steps;
   for (const auto& m : measured)
     if (m.step >= 0 && m.layer >= 0)
       map.steps = std::max(map.steps, m.step + 1), map.layers = std::max(map.layers, m.layer + 1);

@@ -25,7 +25,7 @@ struct HeatCell {
 
 struct HeatMap {
   ErrorKind kind = ErrorKind::RelativeL1;
-  int steps = 0, layers = 0;    // one more than the highest that was measured
+  int steps = 0, layers = 0;    // of the run; one more than the highest that was measured, where that is more
   std::vector<HeatCell> cells;  // [step * layers + layer]
   double least = 0, most = 0;   // of errors above 0; both 0 where there are none
   const HeatCell& at(int step, int layer) const {
@@ -33,7 +33,8 @@ struct HeatMap {
   }
 };
 
-HeatMap heat_map(const std::vector<Measured>& measured, ErrorKind kind);
+// steps: of the run, so that what is measured as it goes on fills a map that keeps its size.
+HeatMap heat_map(const std::vector<Measured>& measured, ErrorKind kind, int steps = 0);
 // 0 for the least error and below, 1 for the most, by powers in between: errors span several of ten. NaN
 // stays NaN.
 double heat_of(double error, const HeatMap& map);

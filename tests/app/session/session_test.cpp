@@ -43,6 +43,27 @@ TEST_F(SessionTest, AJobSaysItsStepsAndEndsWithFrames) {
   EXPECT_EQ(report.at("request").at("num_frames"), 2);
 }
 
+TEST_F(SessionTest, WhatAStepMeasuredIsSaidBeforeThatStep) {
+  auto r = request();
+  r.attention = "check(sdpa(math),sdpa(flash))";
+  const auto said = finish(session_.submit(r));
+  std::vector<std::pair<int, int>> measured;  // the step that says it of itself, and how many were done
+  int steps = 0;
+  for (const auto& progress : said) {
+    if (std::holds_alternative<Step>(progress.what)) ++steps;
+    const auto* m = std::get_if<Measured>(&progress.what);
+    if (!m) continue;
+    measured.emplace_back(m->step, steps);
+    EXPECT_EQ(m->a, "sdpa(math)");
+    EXPECT_EQ(m->b, "sdpa(flash)");
+    EXPECT_NEAR(m->cosine, 1, 1e-6);
+    EXPECT_EQ(m->layer, 0);
+  }
+  EXPECT_EQ(measured, (std::vector<std::pair<int, int>>{{0, 0}, {1, 1}, {2, 2}}));
+  const auto& report = std::get<Finished>(said.back().what).frames.report;
+  EXPECT_EQ(report.at("attention").at("measurements").size(), 3u);
+}
+
 TEST_F(SessionTest, TheReportHasTheSecondsOfEachTimedCall) {
   const auto calls_of = [&](const char* attention) {
     auto r = request();

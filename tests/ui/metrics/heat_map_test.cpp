@@ -54,6 +54,15 @@ TEST(HeatMap, HeatGoesByPowers) {
   EXPECT_DOUBLE_EQ(heat_of(0, equal), 0);
 }
 
+TEST(HeatMap, OfARunThatGoesOnKeepsItsSize) {
+  const auto map = heat_map({measured(0, 1, .1)}, ErrorKind::RelativeL1, 5);
+  EXPECT_EQ(map.steps, 5);
+  EXPECT_EQ(map.layers, 2);
+  EXPECT_EQ(map.at(0, 1).calls, 1);
+  EXPECT_EQ(map.at(4, 1).calls, 0);
+  EXPECT_EQ(heat_map({measured(6, 0, .1)}, ErrorKind::RelativeL1, 5).steps, 7);
+}
+
 TEST(HeatMap, StepsGoRightAndLayersDown) {
   const auto map = heat_map({measured(3, 1, .1)}, ErrorKind::RelativeL1);  // 4 x 2
   EXPECT_EQ(place_at(map, 0, 0, 400, 20), (HeatPlace{0, 0}));

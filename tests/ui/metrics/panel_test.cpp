@@ -3,57 +3,24 @@
 #include "ui/metrics/metrics_panel.h"
 
 #include <gtest/gtest.h>
-#include <imgui_impl_null.h>
-#include <implot.h>
 
 #include <algorithm>
 
-#include "ui/look/theme.h"
+#include "tests/ui/null_window.h"
 
 namespace sagelab::ui {
 namespace {
 
 class Panel : public testing::Test {
  protected:
-  void SetUp() override {
-    ImGui::CreateContext();
-    ImPlot::CreateContext();
-    ImGui::GetIO().IniFilename = nullptr;
-    ImGui_ImplNull_Init();
-    apply_theme(true, 1);
-  }
-  void TearDown() override {
-    ImGui_ImplNull_Shutdown();
-    ImPlot::DestroyContext();
-    ImGui::DestroyContext();
-  }
   // A frame of the window; what was asked for in it.
   std::vector<Action> frame() {
-    ImGui_ImplNull_NewFrame();
-    ImGui::NewFrame();
-    ImGui::SetNextWindowPos({0, 0});
-    ImGui::SetNextWindowSize({400, 1000});
-    ImGui::Begin("Metrics", nullptr, ImGuiWindowFlags_NoSavedSettings);
-    Actions actions;
-    panel.draw(state, actions);
-    ImGui::End();
-    ImGui::Render();
-    drawn = ImGui::GetDrawData()->TotalVtxCount;
+    window.frame();
     return actions.take();
   }
   std::vector<Action> click(float x, float y) {
-    auto& io = ImGui::GetIO();
-    std::vector<Action> all;
-    const auto take = [&] {
-      for (auto& action : frame()) all.push_back(action);
-    };
-    io.AddMousePosEvent(x, y);
-    take(), take();
-    io.AddMouseButtonEvent(0, true);
-    take();
-    io.AddMouseButtonEvent(0, false);
-    take(), take();
-    return all;
+    window.click(x, y);
+    return actions.take();
   }
   // The lower left end of a line of text is looked for by trying: where a click asks for a T.
   template <typename T>
@@ -69,9 +36,18 @@ class Panel : public testing::Test {
     return false;
   }
 
+  void draw() {
+    ImGui::SetNextWindowPos({0, 0});
+    ImGui::SetNextWindowSize({400, 1000});
+    ImGui::Begin("Metrics", nullptr, ImGuiWindowFlags_NoSavedSettings);
+    panel.draw(state, actions);
+    ImGui::End();
+  }
+
   State state;
+  Actions actions;
   MetricsPanel panel;
-  int drawn = 0;
+  NullWindow window{[this] { draw(); }};
 };
 
 State measured_state() {
@@ -95,7 +71,7 @@ State measured_state() {
 
 TEST_F(Panel, EmptyStateSaysWhatItWillShow) {
   EXPECT_TRUE(frame().empty());
-  EXPECT_GT(drawn, 0);
+  EXPECT_GT(window.drawn(), 0);
   EXPECT_EQ(panel.errors().extent().x, 0);
 }
 
