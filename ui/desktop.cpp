@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "ui/compare/canvas.h"
+#include "ui/exportable.h"
 #include "ui/look/icons.h"
 #include "ui/look/theme.h"
 #include "ui/metrics/metrics_panel.h"
@@ -134,19 +135,19 @@ void Desktop::draw_file_menu(const State& state, Actions& actions) {
                   actions.push(action::ImportPrompts{path});
                 }});
   ImGui::Separator();
-  std::vector<Id> shown;
-  for (const Id id : state.compared)
-    if (state.result(id)) shown.push_back(id);
-  const bool several = shown.size() > 1;
-  const auto save = [&](action::Export::Kind kind, const char* title, const char* name) {
+  const auto shown = finished_in_canvas(state);
+  const auto offer = [&](const char* item, action::Export::Kind kind, const char* title, const char* name) {
+    const auto problem = export_problem(state, kind, shown);
+    const bool chosen = ImGui::MenuItem(item, nullptr, false, problem.empty());
+    tip(problem);
+    if (!chosen) return;
     files.open({Kind::Save, title, name, {}, [&actions, kind, shown](const std::string& path) {
                   actions.push(action::Export{kind, shown, 0, path});
                 }});
   };
-  if (ImGui::MenuItem("Export side by side...", nullptr, false, several))
-    save(action::Export::Kind::SideBySide, "Side by side, as MP4", "side-by-side.mp4");
-  if (ImGui::MenuItem("Export report...", nullptr, false, several))
-    save(action::Export::Kind::Report, "A page with everything in it", "report.html");
+  offer("Export side by side...", action::Export::Kind::SideBySide, "Side by side, as MP4",
+        "side-by-side.mp4");
+  offer("Export report...", action::Export::Kind::Report, "A page with everything in it", "report.html");
   ImGui::Separator();
   if (ImGui::MenuItem("Close", "Ctrl+Q")) actions.push(action::Close{});
 }

@@ -110,7 +110,10 @@ std::vector<std::pair<std::string, Reader>> quality_rows(const json& report) {
     };
   };
   const auto last = [](const char* key) {
-    return [=](const json& f) { return figure(f.at("latents").back().at(key), 6); };
+    return [=](const json& f) {
+      const auto& steps = f.at("latents");
+      return steps.is_null() ? std::string("-") : figure(steps.back().at(key), 6);
+    };
   };
   std::vector<std::pair<std::string, Reader>> rows{
       {"PSNR, mean over frames", frames("psnr", "mean")},
@@ -220,13 +223,17 @@ std::string latents_chart(const json& report) {
             "relative L1",
             {},
             true};
-  Panel panel{"", {{"floor: a again", errors(report.at("floor").at("figures").at("latents")), false, ""}}};
+  Panel panel;
+  const auto& floor = report.at("floor").at("figures").at("latents");
+  if (!floor.is_null()) panel.series.push_back({"floor: a again", errors(floor), false, ""});
   for (const auto& run : others(report)) {
-    panel.series.push_back({name_of(run), errors(run.at("figures").at("latents")), false, ""});
+    const auto& latents = run.at("figures").at("latents");
+    if (!latents.is_null()) panel.series.push_back({name_of(run), errors(latents), false, ""});
     if (locked)
       panel.series.push_back({run.at("label").get<std::string>() + ", locked",
                               errors(run.at("figures").at("locked_latents")), true, name_of(run)});
   }
+  if (panel.series.empty()) return "";
   plot.panels.push_back(std::move(panel));
   return to_svg(plot);
 }
@@ -243,7 +250,7 @@ HeatMap map_of(const std::string& title, const json& attention) {
 
 std::string heat_maps(const json& report) {
   const auto& floor = report.at("floor").at("figures").at("attention");
-  if (floor.is_null()) return "<p class=\"note\">Not measured (--no-attention-errors).</p>\n";
+  if (floor.is_null()) return "<p class=\"note\">Not measured.</p>\n";
   std::vector<HeatMap> maps;
   for (const auto& run : others(report))
     maps.push_back(map_of(name_of(run) + " against a", run.at("figures").at("attention")));
@@ -267,21 +274,25 @@ std::string folded(const std::string& title, const std::string& body) {
 }
 
 std::string steps_table(const json& report) {
-  std::vector<std::string> head{"step", "floor: cosine / relative L1 / RMSE"};
-  std::vector<std::pair<json, const char*>> columns{{report.at("floor"), "latents"}};
+  std::vector<std::string> head{"step"};
+  std::vector<json> columns;  // those that somebody looked at
+  const auto add = [&](const std::string& title, const json& latents) {
+    if (latents.is_null()) return;
+    head.push_back(title);
+    columns.push_back(latents);
+  };
+  add("floor: cosine / relative L1 / RMSE", report.at("floor").at("figures").at("latents"));
   for (const auto& run : others(report)) {
-    head.push_back(name_of(run));
-    columns.emplace_back(run, "latents");
-    if (report.at("locked") == false) continue;
-    head.push_back(run.at("label").get<std::string>() + ", locked");
-    columns.emplace_back(run, "locked_latents");
+    add(name_of(run), run.at("figures").at("latents"));
+    if (report.at("locked") == true)
+      add(run.at("label").get<std::string>() + ", locked", run.at("figures").at("locked_latents"));
   }
+  if (columns.empty()) return "<p class=\"note\">Nobody looked at them.</p>\n";
   Table table(head);
-  const size_t steps = report.at("floor").at("figures").at("latents").size();
-  for (size_t i = 0; i < steps; ++i) {
+  for (size_t i = 0; i < columns.front().size(); ++i) {
     std::vector<std::string> cells{std::to_string(i + 1)};
-    for (const auto& [run, key] : columns) {
-      const auto& e = run.at("figures").at(key).at(i);
+    for (const auto& latents : columns) {
+      const auto& e = latents.at(i);
       cells.push_back(fmt::format("{} / {} / {}", figure(e.at("cosine"), 7), figure(e.at("relative_l1")),
                                   figure(e.at("rmse"))));
     }

@@ -55,6 +55,7 @@ json errors_json(const attention::Errors& e) {
 }
 
 json latents_json(const StepErrors& errors) {
+  if (errors.steps.empty()) return nullptr;
   json steps = json::array();
   for (const auto& step : errors.steps) steps.push_back(errors_json(step));
   return steps;
@@ -134,9 +135,10 @@ json floor_json(const Comparison& all) {
   json floor = run_json(all.again);
   const auto& a = *all.runs[0].frames.picture;
   floor["figures"] = figures_json(all, all.again, 0);
-  floor["latents_identical"] = all.again.latents.identical;
+  const bool looked = !all.again.latents.steps.empty();
+  floor["latents_identical"] = looked ? json(all.again.latents.identical) : json();
   floor["frames_identical"] = a.pixels == all.again.frames.picture->pixels;
-  floor["identical"] = floor["latents_identical"] == true && floor["frames_identical"] == true;
+  floor["identical"] = floor["latents_identical"] != false && floor["frames_identical"] == true;
   return floor;
 }
 
@@ -148,9 +150,15 @@ json time_ratio(const json& run, const json& a) {
   return ours.get<double>() / theirs.get<double>();
 }
 
-json how_json(const CompareOrder& order) {
+bool has_latents(const Comparison& all) {
+  return std::any_of(all.runs.begin(), all.runs.end(),
+                     [](const Pass& run) { return !run.latents.steps.empty(); });
+}
+
+json how_json(const Comparison& all) {
+  const auto& order = all.order;
   json how{
-      fmt::format("Every run has the same request, the same noise (seed {}) and the same loaded weights.",
+      fmt::format("Every run has the same request, the same noise (seed {}) and the same weights.",
                   order.request.seed),
       "Floor: a ran twice; the figures of its second run against its first.",
       "Seconds are of plain runs, a step from its start until the device is done; a's are those of its "
@@ -160,11 +168,13 @@ json how_json(const CompareOrder& order) {
       "PSNR and SSIM compare 8-bit frames before encoding, by the definitions of scikit-image (SSIM with "
       "Gaussian weights, sigma 1.5); their means leave out frames without a finite value (equal ones, for "
       "PSNR).",
-      "Latents: cosine, relative L1 (sum |x - a| / sum |a|) and RMSE after each step, each run on its own "
-      "latents.",
       "Temporal consistency: the mean absolute difference of consecutive frames in levels of 255, and "
       "VBench's "
       "flicker score, (255 - mean) / 255: of each video alone, 1 where nothing moves."};
+  how.push_back(has_latents(all)
+                    ? "Latents: cosine, relative L1 (sum |x - a| / sum |a|) and RMSE after each step, each "
+                      "run on its own latents; a dash where nobody looked at them."
+                    : "Latents: nobody looked at them while these runs were made.");
   if (order.attention_errors)
     how.push_back(fmt::format(
         "Attention: in a run of its own each spec serves, and a's spec runs on the same q, k and v for up to "
@@ -198,7 +208,7 @@ json compare_report(const Comparison& all) {
           {"versions", versions()},
           {"device", all.runs[0].frames.report.at("device")},
           {"locked", all.order.locked},
-          {"how", how_json(all.order)},
+          {"how", how_json(all)},
           {"runs", runs},
           {"floor", floor}};
 }
@@ -229,11 +239,25 @@ std::string quality_text(const json& figures) {
                      figure(quality.at("ssim").at("mean")));
 }
 
+namespace {
+
+// After other figures; empty where nobody looked.
+std::string latents_text(const json& figures, const char* separator) {
+  const auto& steps = figures.at("latents");
+  if (steps.is_null()) return "";
+  return fmt::format("{}latents off by {} (relative L1) in the end", separator,
+                     figure(steps.back().at("relative_l1")));
+}
+
+}  // namespace
+
 std::string floor_text(const json& floor) {
-  if (floor.at("identical") == true) return "bit-identical: the latents of every step and every frame";
-  return fmt::format("NOT bit-identical: {}, latents off by {} (relative L1) in the end",
-                     quality_text(floor.at("figures")),
-                     figure(floor.at("figures").at("latents").back().at("relative_l1")));
+  const auto& figures = floor.at("figures");
+  const bool looked = !figures.at("latents").is_null();
+  if (floor.at("identical") == true)
+    return looked ? "bit-identical: the latents of every step and every frame"
+                  : "every frame bit-identical; nobody looked at the latents";
+  return fmt::format("NOT bit-identical: {}{}", quality_text(figures), latents_text(figures, ", "));
 }
 
 std::string summary_of(const json& report) {
@@ -242,8 +266,7 @@ std::string summary_of(const json& report) {
     out += fmt::format("{}  {}: {}", run.at("label").get<std::string>(), run.at("spec").get<std::string>(),
                        time_text(run));
     if (run.contains("figures")) {
-      out += fmt::format("; {}; latents off by {} (relative L1) in the end", quality_text(run.at("figures")),
-                         figure(run.at("figures").at("latents").back().at("relative_l1")));
+      out += "; " + quality_text(run.at("figures")) + latents_text(run.at("figures"), "; ");
       if (!run.at("time_ratio").is_null())
         out += fmt::format("; {:.2f} of a's time", run.at("time_ratio").get<double>());
     }

@@ -17,10 +17,12 @@ inline constexpr const char* kEmulated = "emulated: quality, not speed";
 // runs [{label, spec, served [name], emulated, seconds {load, encode, denoise, decode, median_step, steps},
 //   temporal {mean_change, flicker_score, changes}, and of all but a: figures, time_ratio or null,
 //   report: the run's own}],
-// floor: {identical, temporal, figures} of a's second run against its first; its seconds are of the first,
+// floor: {identical, latents_identical (or null), frames_identical, temporal, figures} of a's second run
+// against its first; its seconds are of the first,
 // a's of the second.
 // figures: {quality {frames, identical_frames, psnr {mean, worst, per_frame}, ssim {...}},
-//   latents [{cosine, relative_l1, rmse, max_abs} of each step], locked_latents (the same, or null),
+//   latents [{cosine, relative_l1, rmse, max_abs} of each step] (or null: nobody looked at them),
+//   locked_latents (the same, or null),
 //   attention [{step, layer, cosine, relative_l1, rmse, max_abs}] (or null)}.
 // A number that is not finite (the PSNR of equal frames) is null.
 nlohmann::json compare_report(const Comparison& comparison);

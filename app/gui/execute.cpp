@@ -9,6 +9,7 @@
 #include "app/gui/program.h"
 #include "app/gui/tasks/exports.h"
 #include "app/replay/origin.h"
+#include "ui/exportable.h"
 
 namespace sagelab::gui {
 
@@ -214,19 +215,23 @@ struct Program::Doing {
   }
   void operator()(const act::Measure& what) const { p.measure(what.a, what.b); }
   void operator()(const act::Export& what) const {
+    if (const auto problem = ui::export_problem(p.state_, what.kind, what.results); !problem.empty()) {
+      error("This cannot be exported", problem);
+      return;
+    }
     Export order{what.kind, {}, {}, {}, what.frame, what.path};
     for (const auto id : what.results)
       if (const auto* result = p.state_.result(id)) order.results.push_back(*result);
     for (const auto& result : p.state_.results)
-      if (!what.results.empty() && result.repeats == what.results.front()) order.again = result;
+      if (result.repeats == what.results.front()) order.again = result;
     const auto keep_errors = [&](const ui::Result& result) {
-      if (const auto* errors = p.comparisons_.errors(result.id, what.results.front()))
-        order.latents[result.id] = *errors;
+      const auto latents = p.comparisons_.errors(result.id);
+      if (latents && latents->a == what.results.front()) order.latents[result.id] = latents->errors;
     };
     for (const auto& result : order.results) keep_errors(result);
     if (order.again) keep_errors(*order.again);
     p.start_task("writing " + what.path,
-                 [order = std::move(order), id = what.results.empty() ? 0 : what.results[0],
+                 [order = std::move(order), id = what.results[0],
                   single = what.kind == act::Export::Kind::Mp4]() -> Apply {
                    return [path = write_export(order), id, single](Program& program) {
                      program.state_.log.push_back("written: " + path);

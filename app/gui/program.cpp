@@ -10,7 +10,6 @@
 
 #include "app/compare/metrics.h"
 #include "app/failure.h"
-#include "app/gui/tasks/machine_speed.h"
 #include "app/system.h"
 
 namespace sagelab::gui {
@@ -61,14 +60,9 @@ Program::Program(Setup setup)
   state_.version = versions().at("sagelab");
   restore();
   quick_.add("", []() -> Apply {
-    const double speed = seconds_per_flop();
     const auto all = devices();
     const auto title = device_title(all.back().device);
-    return [speed, title](Program& program) {
-      program.speeds_.set_machine(speed);
-      program.state_.device = title;
-      program.request_changed();
-    };
+    return [title](Program& program) { program.state_.device = title; };
   });
   listener_ = std::jthread([this](const std::stop_token& stop) { listen(stop); });
 }
@@ -115,10 +109,10 @@ void Program::job_ended(ui::Job& job) {
   if (store_) {
     slow_.add(
         "",
-        [store = *store_, result = *result, job]() -> Apply {
-          store.write_result(result, job);
+        [store = *store_, finished = Store::Finished{*result, job, comparisons_.errors(job.id)}]() -> Apply {
+          store.write_result(finished);
           std::error_code ignored;
-          std::filesystem::remove(store.latents(job.id), ignored);
+          std::filesystem::remove(store.latents(finished.job.id), ignored);
           return {};
         },
         true);

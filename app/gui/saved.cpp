@@ -100,13 +100,14 @@ void Program::load_results() {
   for (const auto id : ids)
     slow_.add("", [store = *store_, id]() -> Apply {
       auto finished = store.read_result(id);
-      return [finished = std::move(finished)](Program& program) {
+      return [id, finished = std::move(finished)](Program& program) {
         auto& state = program.state_;
         const auto waiting = std::find_if(state.jobs.begin(), state.jobs.end(), [](const ui::Job& job) {
           return job.status == ui::Job::Status::Waiting || job.status == ui::Job::Status::Running;
         });
         state.jobs.insert(waiting, finished.job);
         state.results.push_back(finished.result);
+        if (finished.latents) program.comparisons_.restore(id, *finished.latents);
         if (finished.result.repeats) program.measure(finished.result.id, finished.result.repeats);
       };
     });

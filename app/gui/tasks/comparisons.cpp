@@ -2,8 +2,28 @@
 #include "app/gui/tasks/comparisons.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace sagelab::gui {
+
+using nlohmann::json;
+
+json to_json(const LatentErrors& latents) {
+  json steps = json::array();
+  for (const auto& e : latents.errors.steps) steps.push_back({e.cosine, e.relative_l1, e.rmse, e.max_abs});
+  return {{"against", latents.a}, {"identical", latents.errors.identical}, {"steps", steps}};
+}
+
+LatentErrors latent_errors_from_json(const json& json) {
+  LatentErrors latents{json.at("against"), {{}, json.at("identical")}};
+  // What is not finite is null there.
+  const auto number = [](const auto& value) {
+    return value.is_number() ? value.template get<double>() : NAN;
+  };
+  for (const auto& e : json.at("steps"))
+    latents.errors.steps.push_back({number(e.at(0)), number(e.at(1)), number(e.at(2)), number(e.at(3))});
+  return latents;
+}
 
 void Comparisons::begin(ui::Id a, const std::vector<ui::Id>& others) {
   groups_[a] = std::make_shared<Group>();
@@ -34,10 +54,14 @@ void Comparisons::ended(ui::Id id) {
   if (group->second->left.empty()) groups_.erase(group);
 }
 
-const StepErrors* Comparisons::errors(ui::Id id, ui::Id a) const {
+std::optional<LatentErrors> Comparisons::errors(ui::Id id) const {
   const auto other = others_.find(id);
-  const bool known = other != others_.end() && other->second.a == a && !other->second.errors->steps.empty();
-  return known ? other->second.errors.get() : nullptr;
+  if (other == others_.end() || other->second.errors->steps.empty()) return std::nullopt;
+  return LatentErrors{other->second.a, *other->second.errors};
+}
+
+void Comparisons::restore(ui::Id id, const LatentErrors& latents) {
+  others_[id] = {latents.a, std::make_shared<StepErrors>(latents.errors)};
 }
 
 }  // namespace sagelab::gui

@@ -5,12 +5,22 @@
 
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "app/compare/trajectory.h"
 #include "ui/job.h"
 
 namespace sagelab::gui {
+
+// Of a job that is done, against those of a.
+struct LatentErrors {
+  ui::Id a = 0;
+  StepErrors errors;
+};
+nlohmann::json to_json(const LatentErrors& latents);
+LatentErrors latent_errors_from_json(const nlohmann::json& json);  // throws nlohmann's own
 
 class Comparisons {
  public:
@@ -20,8 +30,9 @@ class Comparisons {
   StepHooks hooks(ui::Id id, const std::function<bool(ui::Id a)>& is_done);
   // The job's run has ended: a's latents go with the last of its others.
   void ended(ui::Id id);
-  // Of one of the others against its a, once it is done; null where nobody compared them.
-  const StepErrors* errors(ui::Id id, ui::Id a) const;
+  // Of one of the others, once it is done; nothing where nobody compared it.
+  std::optional<LatentErrors> errors(ui::Id id) const;
+  void restore(ui::Id id, const LatentErrors& latents);  // as errors() said it
 
  private:
   struct Group {

@@ -24,8 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kMakeBoth = "make them with Compare..., and export before the window is closed";
-
 // The name with the ending that its kind has, where it has none.
 std::string with_ending(const std::string& path, const char* ending) {
   return fs::path(path).has_extension() ? path : path + ending;
@@ -81,18 +79,11 @@ Frames side_by_side_of(const Export& order) {
   return frames;
 }
 
-// Throws sagelab::Error where nobody kept how far its latents are from a's.
+// Its latents are empty where nobody compared them with a's.
 Pass pass_of(const std::string& label, const ui::Result& result, const Export& order) {
   Pass pass{label, result.frames.request.attention, result.frames, {}};
-  if (result.id == order.results.front().id) return pass;
   const auto errors = order.latents.find(result.id);
-  if (errors == order.latents.end())
-    throw Error(
-        fmt::format("a report says how far latents are apart at each step, and nobody looked at those of "
-                    "\"{}\" against those of \"{}\"",
-                    result.title, order.results.front().title),
-        kMakeBoth);
-  pass.latents = errors->second;
+  if (errors != order.latents.end()) pass.latents = errors->second;
   return pass;
 }
 
@@ -130,10 +121,7 @@ class Draft {
 
 std::string write_report(const Export& order) {
   const auto path = with_ending(order.path, ".html");
-  if (order.results.size() < 2)
-    throw Error("a report compares two results or more", "put them into the canvas as A and B");
-  if (!order.again)
-    throw Error("a report judges differences by a's own repetition, and there is none", kMakeBoth);
+  if (!order.again) throw Error("the first result was not made again", "press \"Make A-vs-A floor\" first");
   Comparison comparison;
   comparison.order.request = order.results.front().frames.request;
   comparison.order.attention_errors = false;

@@ -1,11 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// How fast this machine's CPU multiplies, for a first guess of how long a run takes.
+// How fast a device computes, for a first guess of how long a run of a model takes that never ran here.
 #pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <tuple>
 
 namespace sagelab::gui {
 
-// Seconds that a floating point operation of a model takes on the CPU in fp32, about: from a matrix product
-// of some milliseconds, and what share of its speed a whole model reaches.
-double seconds_per_flop();
+class MachineSpeed {
+ public:
+  // Seconds that a floating point operation takes in a transformer of this width on this device, in this
+  // dtype: from matrix products of some ten milliseconds, made once for each, and what share of their speed
+  // whole models reach. NaN where the device cannot do them now.
+  double seconds_per_flop(const at::Device& device, at::ScalarType dtype, int64_t width);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::tuple<std::string, at::ScalarType, int64_t>, double> known_;  // by device, dtype, width
+};
 
 }  // namespace sagelab::gui

@@ -27,6 +27,13 @@ int grain_of(const Family& family, Request request, Field field) {
   return 1;
 }
 
+// Whether every number of frames becomes one.
+bool makes_pictures_only(const Family& family, Request request) {
+  constexpr int kMany = 97;
+  request.num_frames = kMany;
+  return family.fit(request).num_frames == 1;
+}
+
 std::string label_of_folder(const fs::path& path, const std::string& family) {
   const auto name = path.has_filename() ? path.filename() : path.parent_path().filename();
   return fmt::format("{}  ({})", name.string(), family);
@@ -34,10 +41,6 @@ std::string label_of_folder(const fs::path& path, const std::string& family) {
 
 bool emulated_on(const at::Device& device, std::string_view spec) {
   return device.is_cpu() && spec.starts_with("sage2");
-}
-
-std::string key_of(const Speeds::Run& run, const std::string& attention) {
-  return fmt::format("{}\n{}\n{}\n{}", run.model, run.device, run.dtype, attention);
 }
 
 }  // namespace
@@ -57,6 +60,7 @@ ui::ModelChoice model_choice(const std::string& path, const Session::FindFamily&
     choice.width_grain = grain_of(family, choice.defaults, &Request::width);
     choice.height_grain = grain_of(family, choice.defaults, &Request::height);
     choice.frames_grain = grain_of(family, choice.defaults, &Request::num_frames);
+    choice.pictures_only = makes_pictures_only(family, choice.defaults);
   } catch (...) {
     const auto failed = describe(std::current_exception());
     choice.problem = failed.message, choice.hint = failed.hint;
@@ -91,39 +95,18 @@ std::vector<ui::Preset> presets_of(const ui::ModelChoice& model) {
   return presets;
 }
 
-void Speeds::add(const Run& run) {
-  if (!(run.flops > 0) || !(run.denoise > 0)) return;
-  const Known known{run.denoise / run.flops, std::max(run.beside, 0.)};
-  known_[key_of(run, run.attention)] = known;
-  known_[key_of(run, "")] = known;
-}
-
-Speeds::Guess Speeds::guess(const Run& run) const {
-  for (const auto& attention : {run.attention, std::string()}) {
-    const auto at = known_.find(key_of(run, attention));
-    if (at == known_.end()) continue;
-    return {run.flops * at->second.per_flop + at->second.beside, attention.empty()};
-  }
-  if (machine_ > 0 && run.device == "cpu") return {run.flops * machine_, true};
-  return {};
-}
-
-nlohmann::json Speeds::json() const {
-  auto all = nlohmann::json::array();
-  for (const auto& [key, known] : known_)
-    all.push_back({{"key", key}, {"per_flop", known.per_flop}, {"beside", known.beside}});
-  return all;
-}
-
-void Speeds::read(const nlohmann::json& json) {
-  for (const auto& entry : json)
-    known_[entry.at("key").get<std::string>()] = {entry.at("per_flop").get<double>(),
-                                                  entry.at("beside").get<double>()};
-}
-
 Speeds::Run run_of(const Request& resolved, const Plan& plan) {
-  return {resolved.model, resolved.device, resolved.dtype, resolved.attention,
-          plan.flops_per_forward * plan.forwards};
+  const auto target = resolve_target(resolved);
+  Speeds::Run run;
+  run.model = resolved.model, run.device = resolved.device, run.dtype = resolved.dtype;
+  run.attention = resolved.attention;
+  run.emulated = target.device.is_cpu() && resolved.attention.find("sage2") != std::string::npos;
+  run.flops = plan.flops_per_forward * plan.forwards;
+  run.pixels =
+      double(resolved.width.value_or(0)) * resolved.height.value_or(0) * resolved.num_frames.value_or(1);
+  run.scalar_type = target.dtype, run.on = target.device;
+  for (const auto& problem : plan.problems) run.width = std::max(run.width, problem.heads * problem.head_dim);
+  return run;
 }
 
 std::vector<ui::BackendChoice> backends_for(const std::vector<attention::Problem>& problems,

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
+#include "app/gui/tasks/speeds.h"
 #include "app/session.h"
 #include "pipelines/registry.h"
 #include "ui/state.h"
@@ -19,33 +19,6 @@ ui::ModelChoice model_choice(const std::string& path, const Session::FindFamily&
 ui::ModelChoice bundled_choice(const std::string& path, const Session::FindFamily& find_family);
 // Of the chosen model: its own values, fewer steps, one picture.
 std::vector<ui::Preset> presets_of(const ui::ModelChoice& model);
-
-// Seconds per floating point operation of runs that were made, by what they depend on; and of this machine.
-class Speeds {
- public:
-  // The run's denoising, and what came before and after it.
-  struct Run {
-    std::string model, device, dtype, attention;
-    double flops = 0, denoise = 0, beside = 0;
-  };
-  void add(const Run& run);
-  struct Guess {
-    double seconds = NAN;  // NaN: nothing tells
-    bool rough = true;
-  };
-  // run.denoise and run.beside are what is guessed.
-  Guess guess(const Run& run) const;
-  void set_machine(double seconds_per_flop) { machine_ = seconds_per_flop; }
-  nlohmann::json json() const;
-  void read(const nlohmann::json& json);
-
- private:
-  struct Known {
-    double per_flop = 0, beside = 0;
-  };
-  std::map<std::string, Known> known_;
-  double machine_ = 0;
-};
 
 // What the plan of a resolved request says of a run, for Speeds.
 Speeds::Run run_of(const Request& resolved, const Plan& plan);

@@ -141,9 +141,11 @@ json Store::read_state(std::string& problem) const {
   return {};
 }
 
-void Store::write_result(const ui::Result& result, const ui::Job& job) const {
+void Store::write_result(const Finished& finished) const {
+  const auto& result = finished.result;
   const auto& picture = *result.frames.picture;
-  const json all{{"job", to_json(job)},
+  const json all{{"job", to_json(finished.job)},
+                 {"latents", finished.latents ? to_json(*finished.latents) : json()},
                  {"title", result.title},
                  {"repeats", result.repeats},
                  {"emulated", result.emulated},
@@ -182,6 +184,8 @@ Store::Finished Store::read_result(ui::Id id) const {
     result.frames.fps = all.at("fps");
     result.frames.request = request_from_json(all.at("request"));
     result.frames.report = all.at("report");
+    if (all.contains("latents") && !all.at("latents").is_null())
+      finished.latents = latent_errors_from_json(all.at("latents"));
     return finished;
   } catch (const json::exception&) {
     throw Error(named.string() + " is damaged");

@@ -5,9 +5,11 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "app/gui/tasks/comparisons.h"
 #include "ui/state.h"
 
 namespace sagelab::gui {
@@ -31,12 +33,13 @@ class Store {
   // Null where there is none. One that is damaged is put aside under another name, and said in problem.
   nlohmann::json read_state(std::string& problem) const;
 
-  // The frames as they are, with the job that made them.
-  void write_result(const ui::Result& result, const ui::Job& job) const;
   struct Finished {
     ui::Result result;
-    ui::Job job;
+    ui::Job job;  // that made it
+    std::optional<LatentErrors> latents;
   };
+  // The frames as they are.
+  void write_result(const Finished& finished) const;
   // Throws sagelab::Error for files that are damaged.
   Finished read_result(ui::Id id) const;
   std::vector<ui::Id> results() const;  // in order

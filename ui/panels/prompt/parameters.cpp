@@ -167,6 +167,7 @@ bool draw_size(const ModelChoice& model, Request& request) {
     changed = true;
   }
   ImGui::PopStyleVar();
+  if (model.pictures_only) return changed;
   changed |= draw_whole("frames", request.num_frames, own.num_frames.value_or(1),
                         {1, kMostFrames, model.frames_grain});
   return changed;
@@ -199,7 +200,7 @@ bool draw_options(const ModelChoice& model, Request& request) {
 }
 
 bool draw_machine(const ModelChoice& model, Request& request) {
-  bool changed = draw_real("fps", request.fps, model.defaults.fps.value_or(8), "%g");
+  bool changed = !model.pictures_only && draw_real("fps", request.fps, model.defaults.fps.value_or(8), "%g");
   label("preview", true);
   bool preview = request.preview > 0;
   if (ImGui::Checkbox("##preview", &preview)) request.preview = preview ? 1 : 0, changed = true;
