@@ -203,7 +203,7 @@ void Desktop::paste(Actions& actions) {
   if (ImGui::IsKeyChordPressed(ImGuiMod_Ctrl | ImGuiKey_Q)) actions.push(action::Close{});
   if (ImGui::GetIO().WantTextInput || !ImGui::IsKeyChordPressed(ImGuiMod_Ctrl | ImGuiKey_V)) return;
   const char* text = ImGui::GetClipboardText();
-  const auto path = path_in(text ? text : "");
+  const auto path = without_tilde(path_in(text ? text : ""));
   if (!path.empty()) take_files({path}, actions);
 }
 
