@@ -4,13 +4,10 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <cmath>
-
 namespace sagelab::flux {
 namespace {
 
-constexpr double kNormEps = 1e-6;  // none of these is in the config
-constexpr int64_t kTimeWaves = 256;
+constexpr int64_t kTimeWaves = 256;  // none of these is in the config
 constexpr double kTimeScale = 1000;
 constexpr double kLargestHalf = 65504;
 
@@ -18,19 +15,6 @@ constexpr double kLargestHalf = 65504;
 // kFinalScale and kFinalShift instead.
 enum Chunk { kShift, kScale, kGate, kShiftFf, kScaleFf, kGateFf };
 enum FinalChunk { kFinalScale, kFinalShift };
-
-const LayerNorm& plain_norm() {
-  static const LayerNorm norm = [] {
-    LayerNorm n;
-    n.eps = kNormEps;
-    return n;
-  }();
-  return norm;
-}
-
-attention::Norm qk_norm(const Weights& attn, std::string_view name, int64_t head_dim) {
-  return {attention::Norm::Kind::Rms, (attn / name).tensor("weight", {head_dim}), {}, kNormEps};
-}
 
 // What fp16 cannot hold, as diffusers has it.
 void clip_half_(const at::Tensor& x) {
@@ -41,33 +25,18 @@ void check_inputs(const TransformerConfig& c, const Inputs& in) {
   TORCH_CHECK(in.tokens.dim() == 3 && in.tokens.size(2) == c.in_channels, "tokens should be [B, N, ",
               c.in_channels, "], not ", in.tokens.sizes());
   const int64_t batch = in.tokens.size(0);
-  TORCH_CHECK(in.text.dim() == 3 && in.text.size(0) == batch && in.text.size(2) == c.joint_attention_dim,
-              "text should be [", batch, ", L, ", c.joint_attention_dim, "], not ", in.text.sizes());
-  TORCH_CHECK(
-      in.pooled.dim() == 2 && in.pooled.size(0) == batch && in.pooled.size(1) == c.pooled_projection_dim,
-      "pooled should be [", batch, ", ", c.pooled_projection_dim, "], not ", in.pooled.sizes());
-  TORCH_CHECK(in.t.dim() == 1 && in.t.size(0) == batch, "t should be [", batch, "], not ", in.t.sizes());
+  check_condition({in.text, in.pooled, in.t, c.joint_attention_dim, c.pooled_projection_dim}, in.tokens,
+                  "tokens");
   TORCH_CHECK(in.guidance.defined() == c.guidance_embeds, "guidance should be ",
               c.guidance_embeds ? "given" : "undefined", ": guidance_embeds is ", c.guidance_embeds);
   TORCH_CHECK(!c.guidance_embeds || (in.guidance.dim() == 1 && in.guidance.size(0) == batch),
               "guidance should be [", batch, "], not ", in.guidance.sizes());
-  for (const auto& [name, tensor] : {std::pair{"text", in.text}, {"pooled", in.pooled}})
-    TORCH_CHECK(tensor.scalar_type() == in.tokens.scalar_type(), name, " is ", tensor.scalar_type(),
-                ", tokens are ", in.tokens.scalar_type());
   const int64_t rows = in.text.size(1) + in.tokens.size(1), half = c.head_dim / 2;
   TORCH_CHECK(in.rope.cos.defined() && in.rope.cos.sizes() == at::IntArrayRef({rows, half}),
               "rope should be rope_table's for ", in.text.size(1), " + ", in.tokens.size(1), " rows");
 }
 
-void observe(const Forward& forward, const std::string& name, const at::Tensor& value) {
-  if (forward.observe) forward.observe(name, value.clone());
-}
-
 }  // namespace
-
-at::Tensor Transformer::Pass::rows(const at::Tensor& x, size_t stream) const {
-  return x.narrow(1, bounds[stream], bounds[stream + 1] - bounds[stream]);
-}
 
 Transformer::Double Transformer::make_double(const Weights& w, const TransformerConfig& c) {
   struct Names {
@@ -90,11 +59,10 @@ Transformer::Double Transformer::make_double(const Weights& w, const Transformer
     const Names& n = kNames[s];
     Stream& stream = block.streams[s];
     stream.norm = (w / n.norm).linear("linear", 6 * d, d);
-    stream.projections = {attn.stacked(n.qkv, outs, d), qk_norm(attn, n.norm_q, c.head_dim),
-                          qk_norm(attn, n.norm_k, c.head_dim)};
+    stream.projections = {attn.stacked(n.qkv, outs, d), head_norm(attn, n.norm_q, c.head_dim),
+                          head_norm(attn, n.norm_k, c.head_dim)};
     stream.out = attn.linear(n.out, d, d);
-    stream.ff_in = (w / n.ff).linear("net.0.proj", c.ff_dim(), d);
-    stream.ff_out = (w / n.ff).linear("net.2", d, c.ff_dim());
+    stream.ff = FeedForward::of(w / n.ff, d);
   }
   return block;
 }
@@ -106,8 +74,8 @@ Transformer::Single Transformer::make_single(const Weights& w, const Transformer
   const Weights attn = w / "attn";
   Single block;
   block.norm = (w / "norm").linear("linear", 3 * d, d);
-  block.projections = {attn.stacked(kQkv, outs, d), qk_norm(attn, "norm_q", c.head_dim),
-                       qk_norm(attn, "norm_k", c.head_dim)};
+  block.projections = {attn.stacked(kQkv, outs, d), head_norm(attn, "norm_q", c.head_dim),
+                       head_norm(attn, "norm_k", c.head_dim)};
   block.mlp = w.linear("proj_mlp", c.ff_dim(), d);
   block.out = w.linear("proj_out", d, d + c.ff_dim());
   return block;
@@ -150,26 +118,13 @@ at::Tensor Transformer::embed(const Inputs& in, const Pass& pass) const {
   return x;
 }
 
-// Without rope and out: the caller says where the rows are and where the result goes.
-attention::Segment Transformer::segment(const at::Tensor& qkv, const Projections& projections) const {
-  const at::Tensor heads = qkv.unflatten(2, {3, config_.heads, config_.head_dim});
-  attention::Segment s;
-  s.q = heads.select(2, 0);
-  s.k = heads.select(2, 1);
-  s.v = heads.select(2, 2);
-  s.q_norm = projections.norm_q;
-  s.k_norm = projections.norm_k;
-  return s;
-}
-
 void Transformer::call(std::span<const attention::Segment> segments, int layer, std::string_view block,
                        const Pass& pass) const {
-  const Profile::Section section(pass.forward.profile, "attention");
-  attention::JointCall call{segments, 1.0 / std::sqrt(double(config_.head_dim)), pass.forward.site};
-  call.site.layer = call.site.call = layer;
-  call.site.layers = int(config_.blocks());
-  call.site.block = block;
-  pass.forward.attention.run_joint(call, pass.forward.recorder);
+  attention::Site site = pass.forward.site;
+  site.layer = site.call = layer;
+  site.layers = int(config_.blocks());
+  site.block = block;
+  attend_jointly(segments, site, pass.forward);
 }
 
 at::Tensor Transformer::attend(const Double& block, int layer, const at::Tensor& y, const Pass& pass) const {
@@ -183,7 +138,7 @@ at::Tensor Transformer::attend(const Double& block, int layer, const at::Tensor&
   const at::Tensor out = y.unflatten(2, {config_.heads, config_.head_dim});  // y has been read
   std::array<attention::Segment, 2> segments;
   for (size_t s : {kText, kImage}) {
-    segments[s] = segment(pass.rows(qkv, s), block.streams[s].projections);
+    segments[s] = segment_of(pass.rows(qkv, s), block.streams[s].projections, config_.heads);
     const int64_t begin = pass.bounds[s], rows = pass.bounds[s + 1] - begin;
     segments[s].rope = {pass.rope.cos.narrow(0, begin, rows), pass.rope.sin.narrow(0, begin, rows), {}, {}};
     segments[s].out = pass.rows(out, s);
@@ -195,16 +150,6 @@ at::Tensor Transformer::attend(const Double& block, int layer, const at::Tensor&
   const at::Tensor z = at::empty_like(y);
   for (size_t s : {kText, kImage}) linear_into(block.streams[s].out, pass.rows(y, s), pass.rows(z, s));
   return z;
-}
-
-void Transformer::feed_forward_(const Double& block, const at::Tensor& y, const Pass& pass) const {
-  const Profile::Section section(pass.forward.profile, "linears");
-  for (size_t s : {kText, kImage}) {
-    const at::Tensor rows = pass.rows(y, s);
-    const at::Tensor hidden = at::empty({rows.size(0), rows.size(1), config_.ff_dim()}, y.options());
-    linear_gelu_into(block.streams[s].ff_in, rows, hidden);
-    linear_into(block.streams[s].ff_out, hidden, rows);
-  }
 }
 
 void Transformer::run_double(int layer, const at::Tensor& x, const Pass& pass) const {
@@ -234,7 +179,10 @@ void Transformer::run_double(int layer, const at::Tensor& x, const Pass& pass) c
     add(y, kGate);
     y = modulated(kShiftFf, kScaleFf);
   }
-  feed_forward_(block, y, pass);
+  {
+    const Profile::Section section(profile, "linears");
+    for (size_t s : {kText, kImage}) feed_forward_(block.streams[s].ff, pass.rows(y, s));
+  }
   const Profile::Section section(profile, "norms");
   add(y, kGateFf);
   clip_half_(pass.rows(x, kText));  // and never the image's
@@ -258,7 +206,7 @@ void Transformer::run_single(int layer, const at::Tensor& x, const Pass& pass) c
   }
   // What the output projection reads: attention first, then the feed-forward, each written where it belongs.
   const at::Tensor both = at::empty({batch, rows, d + f}, x.options());
-  attention::Segment segment = this->segment(qkv, block.projections);
+  attention::Segment segment = segment_of(qkv, block.projections, config_.heads);
   qkv.reset();
   segment.rope = pass.rope;
   segment.out = both.narrow(2, 0, d).unflatten(2, {config_.heads, config_.head_dim});
@@ -286,7 +234,7 @@ at::Tensor Transformer::project_out(const at::Tensor& x, const Pass& pass) const
 at::Tensor Transformer::operator()(const Inputs& inputs, const Forward& forward) const {
   check_inputs(config_, inputs);
   const int64_t text_len = inputs.text.size(1);
-  Pass pass{{}, {0, text_len, text_len + inputs.tokens.size(1)}, inputs.rope, forward};
+  Pass pass({{0, text_len, text_len + inputs.tokens.size(1)}}, inputs.rope, forward);
   at::Tensor x;
   {
     const Profile::Section section(forward.profile, "rest");

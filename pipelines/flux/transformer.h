@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "attention/joint.h"
+#include "pipelines/common/joint/blocks.h"
 #include "pipelines/core/layers.h"
 #include "pipelines/core/modulate/modulate.h"
 #include "pipelines/core/weights.h"
@@ -44,15 +45,12 @@ class Transformer {
  private:
   static constexpr size_t kText = 0, kImage = 1;  // in the order of their rows
 
-  struct Projections {
-    Linear qkv;
-    attention::Norm norm_q, norm_k;
-  };
   // One stream's share of a double block.
   struct Stream {
     Linear norm;  // [6D, D]
     Projections projections;
-    Linear out, ff_in, ff_out;
+    Linear out;
+    FeedForward ff;
   };
   struct Double {
     std::array<Stream, 2> streams;
@@ -63,12 +61,12 @@ class Transformer {
     Linear mlp, out;  // [F, D], [D, D + F]
   };
   // What the blocks of one forward share.
-  struct Pass {
-    at::Tensor conditioning;          // SiLU(temb) [B, D]
-    std::array<int64_t, 3> bounds{};  // stream s has the rows [bounds[s], bounds[s + 1])
+  struct Pass : Streams {  // of x [B, L + N, ...]
+    Pass(const Streams& streams, const attention::Rope& rope, const Forward& forward)
+        : Streams(streams), rope(rope), forward(forward) {}
+    at::Tensor conditioning;  // SiLU(temb) [B, D]
     const attention::Rope& rope;
     const Forward& forward;
-    at::Tensor rows(const at::Tensor& x, size_t stream) const;  // of x [B, L + N, ...]
   };
   using Chunks = std::array<std::vector<at::Tensor>, 2>;  // six of either stream
 
@@ -76,7 +74,6 @@ class Transformer {
   static Single make_single(const Weights& w, const TransformerConfig& config);
   at::Tensor embed_condition(const Inputs& inputs) const;
   at::Tensor embed(const Inputs& inputs, const Pass& pass) const;
-  attention::Segment segment(const at::Tensor& qkv, const Projections& projections) const;
   void call(std::span<const attention::Segment> segments, int layer, std::string_view block,
             const Pass& pass) const;
   // Both add to x [B, L + N, D] in place.
@@ -84,7 +81,6 @@ class Transformer {
   void run_single(int layer, const at::Tensor& x, const Pass& pass) const;
   // y [B, L + N, D]: the modulated rows; its memory is used again.
   at::Tensor attend(const Double& block, int layer, const at::Tensor& y, const Pass& pass) const;
-  void feed_forward_(const Double& block, const at::Tensor& y, const Pass& pass) const;
   at::Tensor project_out(const at::Tensor& x, const Pass& pass) const;
 
   TransformerConfig config_;

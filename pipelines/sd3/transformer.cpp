@@ -5,59 +5,32 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace sagelab::sd3 {
 namespace {
 
-constexpr double kNormEps = 1e-6;  // none of these is in the config
-constexpr int64_t kTimeWaves = 256;
+constexpr int64_t kTimeWaves = 256;  // in no config
 
 // Chunks of an adaptive norm's linear, in order; only layers with a second attention have the last three. The
 // last norm of either stream has kFinalScale and kFinalShift instead.
 enum Chunk { kShift, kScale, kGate, kShiftFf, kScaleFf, kGateFf, kShiftDual, kScaleDual, kGateDual };
 enum FinalChunk { kFinalScale, kFinalShift };
 
-const LayerNorm& plain_norm() {
-  static const LayerNorm norm = [] {
-    LayerNorm n;
-    n.eps = kNormEps;
-    return n;
-  }();
-  return norm;
-}
-
 void check_inputs(const TransformerConfig& c, const Inputs& in) {
   const int64_t p = c.patch_size, most = c.pos_embed_max_size;
   TORCH_CHECK(in.latents.dim() == 4 && in.latents.size(1) == c.in_channels, "latents should be [B, ",
               c.in_channels, ", h, w], not ", in.latents.sizes());
-  const int64_t batch = in.latents.size(0);
   for (const int64_t side : in.latents.sizes().slice(2))
     TORCH_CHECK(side % p == 0 && side >= p && side / p <= most, "latents' sides should be multiples of ", p,
                 " up to ", p * most, ", not ", side);
-  TORCH_CHECK(in.text.dim() == 3 && in.text.size(0) == batch && in.text.size(2) == c.joint_attention_dim,
-              "text should be [", batch, ", L, ", c.joint_attention_dim, "], not ", in.text.sizes());
-  TORCH_CHECK(
-      in.pooled.dim() == 2 && in.pooled.size(0) == batch && in.pooled.size(1) == c.pooled_projection_dim,
-      "pooled should be [", batch, ", ", c.pooled_projection_dim, "], not ", in.pooled.sizes());
-  TORCH_CHECK(in.t.dim() == 1 && in.t.size(0) == batch, "t should be [", batch, "], not ", in.t.sizes());
-  for (const auto& [name, tensor] : {std::pair{"text", in.text}, {"pooled", in.pooled}})
-    TORCH_CHECK(tensor.scalar_type() == in.latents.scalar_type(), name, " is ", tensor.scalar_type(),
-                ", latents are ", in.latents.scalar_type());
-}
-
-void observe(const Forward& forward, const std::string& name, const at::Tensor& value) {
-  if (forward.observe) forward.observe(name, value.clone());
+  check_condition({in.text, in.pooled, in.t, c.joint_attention_dim, c.pooled_projection_dim}, in.latents,
+                  "latents");
 }
 
 }  // namespace
 
-at::Tensor Transformer::Pass::rows(const at::Tensor& x, size_t stream) const {
-  return x.narrow(1, bounds[stream], bounds[stream + 1] - bounds[stream]);
-}
-
-Transformer::Projections Transformer::make_projections(const Weights& attn, const TransformerConfig& c,
-                                                       size_t stream, bool keys_only) {
+Projections Transformer::make_projections(const Weights& attn, const TransformerConfig& c, size_t stream,
+                                          bool keys_only) {
   struct Names {
     std::array<std::string_view, 3> qkv;
     std::string_view norm_q, norm_k;
@@ -69,9 +42,7 @@ Transformer::Projections Transformer::make_projections(const Weights& attn, cons
   const int64_t d = c.dim();
   const std::array<int64_t, 3> outs = {d, d, d};
   const auto norm = [&](std::string_view name) {
-    if (!c.qk_norm) return attention::Norm{};
-    return attention::Norm{
-        attention::Norm::Kind::Rms, (attn / name).tensor("weight", {c.head_dim}), {}, kNormEps};
+    return c.qk_norm ? head_norm(attn, name, c.head_dim) : attention::Norm{};
   };
   Projections result{{}, norm(n.norm_q), norm(n.norm_k)};
   const size_t first = keys_only ? 1 : 0;
@@ -99,8 +70,7 @@ Transformer::Block Transformer::make_block(const Weights& w, const TransformerCo
     stream.projections = make_projections(attn, c, s, keys_only);
     if (keys_only) continue;
     stream.out = attn.linear(n.out, d, d);
-    stream.ff_in = (w / n.ff).linear("net.0.proj", c.ff_dim(), d);
-    stream.ff_out = (w / n.ff).linear("net.2", d, c.ff_dim());
+    stream.ff = FeedForward::of(w / n.ff, d);
   }
   if (c.dual(layer))
     block.dual =
@@ -146,27 +116,14 @@ at::Tensor Transformer::embed(const Inputs& in, const Pass& pass) const {
   return x;
 }
 
-// Without out: the caller says where the result goes.
-attention::Segment Transformer::segment(const at::Tensor& qkv, const Projections& projections) const {
-  const at::Tensor heads = qkv.unflatten(2, {3, config_.heads, config_.head_dim});
-  attention::Segment s;
-  s.q = heads.select(2, 0);
-  s.k = heads.select(2, 1);
-  s.v = heads.select(2, 2);
-  s.q_norm = projections.norm_q;
-  s.k_norm = projections.norm_k;
-  return s;
-}
-
 void Transformer::call(std::span<const attention::Segment> segments, int layer, std::string_view block,
                        Pass& pass) const {
-  const Profile::Section section(pass.forward.profile, "attention");
-  attention::JointCall call{segments, 1.0 / std::sqrt(double(config_.head_dim)), pass.forward.site};
-  call.site.layer = layer;
-  call.site.layers = int(config_.layers);
-  call.site.call = pass.calls++;
-  call.site.block = block;
-  pass.forward.attention.run_joint(call, pass.forward.recorder);
+  attention::Site site = pass.forward.site;
+  site.layer = layer;
+  site.layers = int(config_.layers);
+  site.call = pass.calls++;
+  site.block = block;
+  attend_jointly(segments, site, pass.forward);
 }
 
 at::Tensor Transformer::attend(const Block& block, int layer, const at::Tensor& y, Pass& pass) const {
@@ -184,7 +141,7 @@ at::Tensor Transformer::attend(const Block& block, int layer, const at::Tensor& 
   const at::Tensor out = y.unflatten(2, {config_.heads, config_.head_dim});  // y has been read
   std::array<attention::Segment, 2> segments;
   for (size_t s : {kImage, kText}) {
-    segments[s] = segment(pass.rows(qkv, s), block.streams[s].projections);
+    segments[s] = segment_of(pass.rows(qkv, s), block.streams[s].projections, config_.heads);
     if (s < block.written())
       segments[s].out = pass.rows(out, s);
     else
@@ -206,7 +163,7 @@ void Transformer::attend_image_(const Dual& dual, int layer, const at::Tensor& y
     const Profile::Section section(pass.forward.profile, "linears");
     qkv = dual.projections.qkv(y);
   }
-  attention::Segment segment = this->segment(qkv, dual.projections);
+  attention::Segment segment = segment_of(qkv, dual.projections, config_.heads);
   qkv.reset();
   const at::Tensor out = at::empty_like(y);
   segment.out = out.unflatten(2, {config_.heads, config_.head_dim});
@@ -214,16 +171,6 @@ void Transformer::attend_image_(const Dual& dual, int layer, const at::Tensor& y
   segment = {};
   const Profile::Section section(pass.forward.profile, "linears");
   linear_into(dual.out, out, y);
-}
-
-void Transformer::feed_forward_(const Block& block, const at::Tensor& y, const Pass& pass) const {
-  const Profile::Section section(pass.forward.profile, "linears");
-  for (size_t s = 0; s < block.written(); ++s) {
-    const at::Tensor rows = pass.rows(y, s);
-    const at::Tensor hidden = at::empty({rows.size(0), rows.size(1), config_.ff_dim()}, y.options());
-    linear_gelu_into(block.streams[s].ff_in, rows, hidden);
-    linear_into(block.streams[s].ff_out, hidden, rows);
-  }
 }
 
 void Transformer::run_block(int layer, const at::Tensor& x, Pass& pass) const {
@@ -268,7 +215,10 @@ void Transformer::run_block(int layer, const at::Tensor& x, Pass& pass) const {
       spans[s] = {bounds[s], bounds[s + 1], chunks[s][kShiftFf], chunks[s][kScaleFf]};
     y = norm_modulate(written, plain_norm(), std::span(spans).first(block.written()));
   }
-  feed_forward_(block, y, pass);
+  {
+    const Profile::Section section(profile, "linears");
+    for (size_t s = 0; s < block.written(); ++s) feed_forward_(block.streams[s].ff, pass.rows(y, s));
+  }
   add(y, kGateFf);
 }
 
@@ -288,7 +238,7 @@ at::Tensor Transformer::operator()(const Inputs& inputs, const Forward& forward)
   check_inputs(config_, inputs);
   const int64_t p = config_.patch_size;
   const int64_t image_len = (inputs.latents.size(2) / p) * (inputs.latents.size(3) / p);
-  Pass pass{{}, {0, image_len, image_len + inputs.text.size(1)}, forward};
+  Pass pass({{0, image_len, image_len + inputs.text.size(1)}}, forward);
   at::Tensor x;
   {
     const Profile::Section section(forward.profile, "rest");

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "attention/joint.h"
+#include "pipelines/common/joint/blocks.h"
 #include "pipelines/core/layers.h"
 #include "pipelines/core/modulate/modulate.h"
 #include "pipelines/core/weights.h"
@@ -44,15 +45,12 @@ class Transformer {
  private:
   static constexpr size_t kImage = 0, kText = 1;  // in the order of their rows
 
-  struct Projections {
-    Linear qkv;  // k and v alone for the last block's text
-    attention::Norm norm_q, norm_k;
-  };
   // One stream's share of a block.
   struct Stream {
-    Linear norm;  // [6D, D]; [9D, D] with a second attention; [2D, D] for the last block's text
-    Projections projections;
-    Linear out, ff_in, ff_out;  // undefined for the last block's text
+    Linear norm;              // [6D, D]; [9D, D] with a second attention; [2D, D] for the last block's text
+    Projections projections;  // k and v alone for the last block's text
+    Linear out;               // undefined there, as what follows
+    FeedForward ff;
   };
   struct Dual {
     Projections projections;
@@ -65,12 +63,11 @@ class Transformer {
     size_t written() const { return last ? 1 : 2; }  // streams that it adds to
   };
   // What the blocks of one forward share.
-  struct Pass {
-    at::Tensor conditioning;          // SiLU(temb) [B, D]
-    std::array<int64_t, 3> bounds{};  // stream s has the rows [bounds[s], bounds[s + 1])
+  struct Pass : Streams {  // of x [B, N + L, ...]
+    Pass(const Streams& streams, const Forward& forward) : Streams(streams), forward(forward) {}
+    at::Tensor conditioning;  // SiLU(temb) [B, D]
     const Forward& forward;
     int calls = 0;
-    at::Tensor rows(const at::Tensor& x, size_t stream) const;  // of x [B, N + L, ...]
   };
 
   static Projections make_projections(const Weights& attn, const TransformerConfig& config, size_t stream,
@@ -79,14 +76,12 @@ class Transformer {
   at::Tensor positions(int64_t rows, int64_t columns) const;  // [1, rows * columns, D]
   at::Tensor embed_condition(const Inputs& inputs) const;
   at::Tensor embed(const Inputs& inputs, const Pass& pass) const;
-  attention::Segment segment(const at::Tensor& qkv, const Projections& projections) const;
   void call(std::span<const attention::Segment> segments, int layer, std::string_view block,
             Pass& pass) const;
   void run_block(int layer, const at::Tensor& x, Pass& pass) const;  // adds to x [B, N + L, D] in place
   // y: modulated rows, [B, N + L, D] and [B, N, D]; the memory is used again.
   at::Tensor attend(const Block& block, int layer, const at::Tensor& y, Pass& pass) const;
   void attend_image_(const Dual& dual, int layer, const at::Tensor& y, Pass& pass) const;
-  void feed_forward_(const Block& block, const at::Tensor& y, const Pass& pass) const;
   at::Tensor project_out(const at::Tensor& x, const Inputs& inputs, const Pass& pass) const;
 
   TransformerConfig config_;
