@@ -8,14 +8,11 @@
 #include <array>
 #include <cmath>
 
-#include "attention/dtype.h"
 #include "attention/error.h"
-#include "attention/registry.h"
 #include "pipelines/cogvideox/pipeline.h"
 #include "pipelines/cogvideox/plan.h"
 #include "pipelines/common/checks.h"
 #include "pipelines/common/outlook.h"
-#include "pipelines/footprint.h"
 
 namespace sagelab::cogvideox {
 namespace {
@@ -42,7 +39,7 @@ void fill_defaults(Request& r, const Folder& folder) {
   if (!r.steps) r.steps = kSteps;
   if (!r.guidance_scale) r.guidance_scale = kGuidance;
   if (!r.fps) r.fps = folder.transformer.patch_size_t ? 16 : 8;  // 1.5 was trained at twice the rate
-  for (const Option& option : options()) r.options[option.name] = option_value(r, options(), option.name);
+  fill_options(r, options());
 }
 
 void check_sizes(const Request& r, const Folder& folder) {
@@ -63,17 +60,12 @@ Request resolve(const Request& request) {
   check_numbers(r);
   check_sizes(r, folder);
   sampler_of(folder, r);
-  const Target target = resolve_target(r);
-  r.device = device_name(target.device);
-  r.dtype = dtype_name(target.dtype);
-  if (r.attention.empty()) r.attention = attention::default_spec(target.device);
-  // Known before anything is loaded.
-  const attention::Problem problem = attention_problem(folder, r, target);
-  attention::require_supported(*attention::make_backend(r.attention), problem);
-  for (const auto& planned : switches_of(r)) attention::require_supported(*planned.backend, problem);
-  const int64_t available = memory_for_tensors(target.device);
-  choose_for_memory(
-      r, [&](const Request& asked) { return peak_by_phase(folder, asked, available); }, available);
+  settle(r, {.problems =
+                 [&](const Request& asked, const Target& target) {
+                   return std::vector{attention_problem(folder, asked, target)};
+                 },
+             .peaks = [&](const Request& asked,
+                          int64_t available) { return peak_by_phase(folder, asked, available); }});
   return r;
 }
 

@@ -4,13 +4,11 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
-#include "attention/dtype.h"
 #include "attention/error.h"
-#include "attention/registry.h"
 #include "pipelines/common/checks.h"
 #include "pipelines/flux/pipeline.h"
 #include "pipelines/flux/plan.h"
-#include "pipelines/footprint.h"
+#include "pipelines/image/picture.h"
 
 namespace sagelab::flux {
 namespace {
@@ -18,55 +16,29 @@ namespace {
 using Json = nlohmann::json;
 
 // diffusers' __call__ defaults; the size is a constant of its pipeline.
-constexpr int kSteps = 28, kSampleSize = 128;
+constexpr int kSteps = 28;
+constexpr int64_t kSampleSize = 128;
 constexpr double kGuidance = 3.5;
 constexpr int64_t kTextLength = 512;
 
-void fill_defaults(Request& r, const Folder& folder) {
-  const int size = kSampleSize * int(folder.vae.spatial_compression());
-  if (!r.height) r.height = size;
-  if (!r.width) r.width = size;
-  if (!r.num_frames) r.num_frames = 1;
-  if (!r.steps) r.steps = kSteps;
-  if (!r.guidance_scale) r.guidance_scale = kGuidance;
-  if (!r.fps) r.fps = 1;
-  for (const Option& option : options()) r.options[option.name] = option_value(r, options(), option.name);
+int64_t unit_of(const Folder& folder) {
+  return 2 * folder.vae.spatial_compression();
 }
 
 Request resolve(const Request& request) {
   Request r = request;
   check_words(r, options());
   const Folder folder(r);
-  fill_defaults(r, folder);
+  fill_picture(r, {kSampleSize * folder.vae.spatial_compression(), kSteps, kGuidance}, options());
   check_numbers(r);
-  const int64_t unit = 2 * folder.vae.spatial_compression();
-  check_multiple("height", *r.height, unit);
-  check_multiple("width", *r.width, unit);
-  if (*r.num_frames != 1)
-    throw Error(fmt::format("num_frames is {}, and this model makes pictures", *r.num_frames),
-                "leave it out, or make it 1");
+  check_picture(r, unit_of(folder));
   sampler_of(folder, r);
-  const Target target = resolve_target(r);
-  r.device = device_name(target.device);
-  r.dtype = dtype_name(target.dtype);
-  if (r.attention.empty()) r.attention = attention::default_spec(target.device);
-  // Known before anything is loaded.
-  const attention::Problem problem = attention_problem(folder, r, target);
-  attention::require_supported(*attention::make_backend(r.attention), problem);
-  for (const auto& planned : switches_of(r)) attention::require_supported(*planned.backend, problem);
-  const int64_t available = memory_for_tensors(target.device);
-  choose_for_memory(
-      r, [&](const Request& asked) { return peak_by_phase(folder, asked, available); }, available);
-  return r;
-}
-
-Request fit(const Request& request) {
-  const Folder folder(request);
-  const int unit = int(2 * folder.vae.spatial_compression());
-  Request r = request;
-  if (r.width) r.width = nearest_multiple(*r.width, unit);
-  if (r.height) r.height = nearest_multiple(*r.height, unit);
-  if (r.num_frames) r.num_frames = 1;
+  settle(r, {.problems =
+                 [&](const Request& asked, const Target& target) {
+                   return std::vector{attention_problem(folder, asked, target)};
+                 },
+             .peaks = [&](const Request& asked,
+                          int64_t available) { return peak_by_phase(folder, asked, available); }});
   return r;
 }
 
@@ -142,7 +114,7 @@ Family family() {
   f.help = "FLUX.1 schnell and dev: text to image";
   f.options = []() -> const std::vector<Option>& { return options(); };
   f.resolve = resolve;
-  f.fit = fit;
+  f.fit = [](const Request& request) { return fit_picture(request, unit_of(Folder(request))); };
   f.plan = [](const Request& request) { return plan(Folder(request), request); };
   f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
     return std::make_unique<Flux>(request);
