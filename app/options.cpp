@@ -14,6 +14,7 @@
 #include "app/media/output.h"
 #include "app/replay/origin.h"
 #include "attention/registry.h"
+#include "pipelines/common/weight_files.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/utf8.h"
 #include "pipelines/registry.h"
@@ -79,6 +80,14 @@ void check_spec(const std::string& spec) {
   }
 }
 
+void check_weights(const Request& request) {
+  try {
+    WeightFiles{request};
+  } catch (const Error& e) {
+    throw UsageError(e.what(), e.hint());
+  }
+}
+
 template <typename T>
 void check_range(const char* name, const std::optional<T>& value, T least, T most) {
   if (value && !(*value >= least && *value <= most))
@@ -101,6 +110,7 @@ void check_texts(const Request& r) {
   check_flag_text(r.negative_prompt, "negative prompt");
   check_flag_text(r.model, "name of the model folder");
   check_flag_text(r.variant, "variant");
+  for (const auto& text : r.weights) check_flag_text(text, "name of a file of weights");
   check_flag_text(r.attention, "attention");
   for (const auto& text : r.attention_at) check_flag_text(text, "switch of attention");
   check_flag_text(r.output, "name of the output");
@@ -126,6 +136,11 @@ uint64_t seed_of(const std::string& text) {
   return seed;
 }
 
+void take_all(CLI::App& app, const char* flag, const char* type) {
+  app.get_option(flag)->type_name(type)->allow_extra_args(false)->multi_option_policy(
+      CLI::MultiOptionPolicy::TakeAll);
+}
+
 // Not the names of what the first run wrote: they are its own.
 Request request_to_decode(const std::string& latents) {
   check_flag_text(latents, "name of the latents file");
@@ -142,6 +157,7 @@ void check_request(const Request& request) {
   check_texts(request);
   check_ranges(request);
   check_spec(request.attention);
+  check_weights(request);
   constexpr int kAny = std::numeric_limits<int>::max();
   check_switches(request, request.steps.value_or(kAny), kAny);
 }
@@ -191,12 +207,16 @@ RequestFlags::RequestFlags(CLI::App& app, std::initializer_list<const char*> wit
   add(app, "--dtype", &RequestFlags::dtype_, "auto: the checkpoint's own on CUDA, fp32 on the CPU");
   add(app, "--device", &RequestFlags::device_, "auto, cpu, cuda or cuda:N");
   add(app, "--variant", &RequestFlags::variant_, "which files of the folder: fp16, bf16");
+  add(app, "--weights", &RequestFlags::weights_,
+      "COMPONENT=FILE, as often as you like: a single .safetensors file in place of a component's own");
   add(app, "--attention", &RequestFlags::attention_, "a backend: see sagelab info");
   add(app, "--attention-switch", &RequestFlags::attention_switch_, "when a live switch takes effect");
   add(app, "--attention-at", &RequestFlags::attention_at_,
       "STEP=SPEC, as often as you like: another backend from that step on, counted from 0");
   add(app, "--vae-tiling", &RequestFlags::vae_tiling_, "decode in tiles: less memory, slightly other pixels");
-  add(app, "--offload", &RequestFlags::offload_, "free text encoders before denoising");
+  add(app, "--offload", &RequestFlags::offload_,
+      "encoders: free text encoders before denoising; layers: keep the transformer's blocks in host memory "
+      "too, slower");
   add(app, "--fps", &RequestFlags::fps_, "frames per second of the file");
   add(app, "--preview", &RequestFlags::preview_,
       "a preview of the latents every N steps, as <output>.preview.png");
@@ -208,12 +228,10 @@ RequestFlags::RequestFlags(CLI::App& app, std::initializer_list<const char*> wit
   app.get_option("--device")->check(CLI::Validator(check_device, "auto|cpu|cuda|cuda:N"));
   app.get_option("--dtype")->check(CLI::IsMember({"auto", "fp32", "fp16", "bf16"}));
   app.get_option("--attention-switch")->check(CLI::IsMember({"forward", "call"}));
-  app.get_option("--attention-at")
-      ->type_name("STEP=SPEC")
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  take_all(app, "--attention-at", "STEP=SPEC");
+  take_all(app, "--weights", "COMPONENT=FILE");
   app.get_option("--vae-tiling")->check(CLI::IsMember({"auto", "on", "off"}));
-  app.get_option("--offload")->check(CLI::IsMember({"auto", "none", "encoders"}));
+  app.get_option("--offload")->check(CLI::IsMember({"auto", "none", "encoders", "layers"}));
   for (const auto* flag : without) app.remove_option(app.get_option(flag));
   asks_prompt_ = app.get_option_no_throw("--prompt") != nullptr;
 }
@@ -274,6 +292,7 @@ void RequestFlags::refuse_without_effect(const char* with, const char* why) cons
                                                  {"--attention-at", attention_at_.has_value()},
                                                  {"--dtype", resumes && dtype_.has_value()},
                                                  {"--variant", resumes && variant_.has_value()},
+                                                 {"--weights", resumes && weights_.has_value()},
                                                  {"--preview", !resumes && preview_.has_value()},
                                                  {"--latents", !resumes && latents_.has_value()}};
   const auto refuse = [&](const std::string& flag) {
@@ -308,6 +327,7 @@ Request RequestFlags::request() const {
   override_with(dtype_, r.dtype);
   override_with(device_, r.device);
   override_with(variant_, r.variant);
+  override_with(weights_, r.weights);
   override_with(attention_, r.attention);
   override_with(attention_switch_, r.attention_switch);
   override_with(attention_at_, r.attention_at);

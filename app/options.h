@@ -51,7 +51,7 @@ class RequestFlags {
   std::optional<std::string> request_file_, from_latents_, resume_;
   std::optional<std::string> model_, prompt_, negative_prompt_, dtype_, device_, variant_, attention_,
       attention_switch_, vae_tiling_, offload_, output_, latents_;
-  std::optional<std::vector<std::string>> attention_at_;
+  std::optional<std::vector<std::string>> weights_, attention_at_;
   std::optional<int> width_, height_, num_frames_, steps_, preview_;
   std::optional<double> guidance_scale_, fps_;
   std::optional<uint64_t> seed_;

@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "app/failure.h"
 #include "app/replay/made.h"
@@ -227,8 +228,8 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
 }
 
 Pipeline& Session::pipeline_for(const Family& family, const Request& request, const RunContext& run) {
-  const auto key = fmt::format("{}\n{}\n{}\n{}\n{}", request.model, request.variant, request.device,
-                               request.dtype, request.offload);
+  const auto key = fmt::format("{}\n{}\n{}\n{}\n{}\n{}", request.model, request.variant, request.device,
+                               request.dtype, request.offload, fmt::join(request.weights, "\n"));
   if (!loaded_.pipeline || loaded_.key != key) {
     loaded_ = {};  // before the next is opened: two need not fit
     loaded_.pipeline = family.open(request, run);

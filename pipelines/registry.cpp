@@ -11,6 +11,7 @@
 
 #include "attention/error.h"
 #include "pipelines/cogvideox/pipeline.h"
+#include "pipelines/common/weight_files.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/files/sha256.h"
 #include "pipelines/core/weights.h"
@@ -52,15 +53,37 @@ std::string stem_of(const nlohmann::json& index, const std::string& component) {
   return transformers ? "model" : "diffusion_pytorch_model";
 }
 
+void add_tensors(Sha256& sum, const std::vector<TensorInfo>& tensors, bool with_files) {
+  for (const TensorInfo& t : tensors)
+    sum.add(fmt::format("{} {} [{}] {}{}\n", t.key, t.dtype, fmt::join(t.shape, ","), t.bytes,
+                        with_files ? " " + t.file : ""));
+}
+
 std::string weights_digest(const fs::path& folder, const std::string& stem, const std::string& variant) {
   Sha256 sum;
+  const std::vector<TensorInfo> tensors = list_folder(folder, stem, variant);
+  add_tensors(sum, tensors, true);
   std::set<std::string> files;
-  for (const TensorInfo& tensor : list_folder(folder, stem, variant)) {
-    sum.add(fmt::format("{} {} [{}] {} {}\n", tensor.key, tensor.dtype, fmt::join(tensor.shape, ","),
-                        tensor.bytes, tensor.file));
-    files.insert(tensor.file);
-  }
+  for (const TensorInfo& tensor : tensors) files.insert(tensor.file);
   for (const auto& file : files) sum.add(fmt::format("{} {}\n", file, fs::file_size(folder / file)));
+  return sum.hex();
+}
+
+// Whatever its name: one such file stands for another of the same tensors, so that some of its data counts.
+std::string file_digest(const fs::path& file) {
+  constexpr uintmax_t kSamples = 64, kBytes = 4096;
+  Sha256 sum;
+  add_tensors(sum, list_file(file, {}), false);
+  const uintmax_t size = fs::file_size(file);
+  sum.add(fmt::format("{}\n", size));
+  std::ifstream data(file, std::ios::binary);
+  std::string sample(kBytes, '\0');
+  for (uintmax_t i = 0; i < kSamples; ++i) {
+    data.clear();
+    data.seekg(std::streamoff(size / kSamples * i));
+    data.read(sample.data(), std::streamsize(kBytes));
+    sum.add(std::string_view(sample.data(), size_t(data.gcount())));
+  }
   return sum.hex();
 }
 
@@ -93,8 +116,12 @@ std::map<std::string, std::string> model_digests(const Family& family, const Req
   if (family.components.empty()) return digests;
   const fs::path model = request.model;
   const nlohmann::json index = read_json(model / "model_index.json");
+  const WeightFiles files(request);
   for (const std::string& component : components_of(family, index))
-    digests[component] = weights_digest(model / component, stem_of(index, component), request.variant);
+    if (const fs::path file = files.file_for(component); !file.empty())
+      digests[component] = file_digest(file);
+    else
+      digests[component] = weights_digest(model / component, stem_of(index, component), request.variant);
   digests["configs"] = configs_digest(model, index);
   return digests;
 }
@@ -104,12 +131,14 @@ std::vector<std::string> check_variant(const Family& family, const Request& requ
   if (request.variant.empty() || family.components.empty()) return lacking;
   const fs::path model = request.model;
   const nlohmann::json index = read_json(model / "model_index.json");
-  const std::vector<std::string> components = components_of(family, index);
+  const WeightFiles files(request);
+  std::vector<std::string> components = components_of(family, index);
+  std::erase_if(components, [&](const std::string& name) { return !files.file_for(name).empty(); });
   for (const std::string& component : components)
     if (!has_variant(model / component, stem_of(index, component), request.variant))
       lacking.push_back(fmt::format("{} has no files of the variant {}: its plain ones are read",
                                     (model / component).string(), request.variant));
-  if (lacking.size() == components.size())
+  if (!components.empty() && lacking.size() == components.size())
     throw Error(
         fmt::format("{}: no component has files of the variant {}", model.string(), request.variant),
         "leave --variant out, or name one that is there: fp16 of diffusion_pytorch_model.fp16.safetensors");

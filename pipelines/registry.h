@@ -90,7 +90,8 @@ std::vector<attention::PlannedSwitch> switches_of(const Request& request);
 // sagelab::Error where no component has any.
 std::vector<std::string> check_variant(const Family& family, const Request& request);
 // SHA-256 of what the headers of each component's files say: names, shapes, dtypes, sizes; and, as "configs",
-// of its other files. Tells whether a folder is still the same, without its data. Throws sagelab::Error.
+// of its other files. Tells whether a folder is still the same, without its data; of a file in place of a
+// component's, samples of the data count too. Throws sagelab::Error.
 std::map<std::string, std::string> model_digests(const Family& family, const Request& request);
 std::string device_name(const at::Device& device);  // as a request says it: "cpu", "cuda:0"
 

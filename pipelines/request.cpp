@@ -37,6 +37,7 @@ void for_each_field(R& r, F&& field) {
   field("dtype", r.dtype);
   field("device", r.device);
   field("variant", r.variant);
+  field("weights", r.weights);
   field("attention", r.attention);
   field("attention_switch", r.attention_switch);
   field("attention_at", r.attention_at);

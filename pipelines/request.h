@@ -35,11 +35,12 @@ struct Request {
   std::string dtype = "auto";                // auto | fp32 | fp16 | bf16
   std::string device = "auto";               // auto | cpu | cuda | cuda:N
   std::string variant;                       // "fp16", "bf16": which files of the folder
+  std::vector<std::string> weights;          // "transformer=x.safetensors": a file in place of a component's
   std::string attention;                     // a spec; empty: the device's default
   std::string attention_switch = "forward";  // forward | call: when a live switch takes effect
   std::vector<std::string> attention_at;     // switches planned: "10=sage2", from step 10 on, counted from 0
   std::string vae_tiling = "auto";           // auto | on | off
-  std::string offload = "auto";              // auto | none | encoders
+  std::string offload = "auto";              // auto | none | encoders | layers
   std::optional<double> fps;
   int preview = 0;      // a preview every N steps; 0: none
   std::string output;   // x.mp4 | x.png | folder/

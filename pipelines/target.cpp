@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "attention/error.h"
+#include "pipelines/common/weight_files.h"
 #include "pipelines/registry.h"
 
 namespace sagelab {
@@ -63,7 +64,7 @@ at::Device device_of(const std::string& asked) {
 at::ScalarType checkpoint_dtype(const Request& request) {
   std::map<std::string, int64_t> bytes;
   for (const TensorInfo& tensor :
-       list_folder(std::filesystem::path(request.model) / "transformer", kTransformerStem, request.variant))
+       WeightFiles(request).list("transformer", kTransformerStem, {{}, kOriginalTransformerPrefixes}))
     bytes[tensor.dtype] += tensor.bytes;
   const auto most = std::max_element(bytes.begin(), bytes.end(),
                                      [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -81,6 +82,8 @@ std::string device_name(const at::Device& device) {
 
 Target resolve_target(const Request& request) {
   Target target{device_of(request.device), at::kFloat};
+  // On a CPU all weights are in host memory as it is.
+  target.streamed = request.offload == "layers" && !target.device.is_cpu();
   if (request.dtype == "fp16")
     target.dtype = at::kHalf;
   else if (request.dtype == "bf16")

@@ -56,11 +56,13 @@ Request merged(const json& own, const Settings& settings, const Request& resolve
       throw Error(fmt::format("the request has the key {}, and a batch names its files itself", key),
                   "remove it from the line");
   const json base = to_json(settings.base), known = to_json(resolved);
-  for (const char* key : {"model", "device", "dtype", "variant", "offload"})
-    if (const auto at = own.find(key); at != own.end() && *at != base.at(key) && *at != known.at(key))
-      throw Error(fmt::format("the request's {} is {}, and this batch's is {}", key, shown(*at),
-                              shown(known.at(key))),
+  for (const char* key : {"model", "device", "dtype", "variant", "weights", "offload"}) {
+    const auto in = [&](const json& request) { return request.value(key, json::array()); };  // none: left out
+    if (own.contains(key) && in(own) != in(base) && in(own) != in(known))
+      throw Error(fmt::format("the request's {} is {}, and this batch's is {}", key, shown(in(own)),
+                              shown(in(known))),
                   "give it a batch of its own");
+  }
   for (const char* key : {"attention", "attention_at"})
     if (own.contains(key) && !own.at(key).empty() && own.at(key) != "" && !settings.specs.empty())
       throw Error(

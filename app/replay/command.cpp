@@ -40,6 +40,10 @@ struct Replay {
     app.add_option("--output", output,
                    "keep what is made: x.mp4, x.png (one frame) or folder/; else it is compared only");
     app.add_option("--model", model, "where the model's folder is now");
+    app.add_option("--weights", weights, "where a component's single file is now, for each that was used")
+        ->type_name("COMPONENT=FILE")
+        ->allow_extra_args(false)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--device", device, "auto, cpu, cuda or cuda:N, in place of the one of then")
         ->check(CLI::Validator(check_device, "auto|cpu|cuda|cuda:N"));
     app.add_flag("--json", as_json, "results on stdout as JSON");
@@ -90,6 +94,7 @@ struct Replay {
   Request request_of(const Origin& origin) const {
     Request request = origin.request;
     if (!model.empty()) request.model = model;
+    if (!weights.empty()) request.weights = weights;
     if (!device.empty()) request.device = device;
     request.output = output;
     try {
@@ -136,6 +141,7 @@ struct Replay {
   }
 
   std::string file, output, model, device;
+  std::vector<std::string> weights;
   bool as_json = false;
 };
 

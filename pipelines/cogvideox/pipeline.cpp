@@ -15,6 +15,7 @@
 #include "pipelines/cogvideox/plan.h"
 #include "pipelines/cogvideox/sampler.h"
 #include "pipelines/common/folder.h"
+#include "pipelines/common/offload.h"
 #include "pipelines/common/preview.h"
 
 namespace sagelab::cogvideox {
@@ -37,11 +38,12 @@ at::Tensor ids_of(const Tokens& tokens, const at::Device& device) {
 
 Folder::Folder(const Request& request)
     : root(request.model),
-      variant(request.variant),
+      files(request),
       scheduler(class_in(checked_index(root / "model_index.json", classes()), "scheduler")),
       transformer(parse_config<TransformerConfig>(root / "transformer/config.json")),
       vae(parse_config<VaeConfig>(root / "vae/config.json")),
       text(parse_config<T5Config>(root / "text_encoder/config.json")) {
+  files.require_among(std::vector<std::string>{"text_encoder", "transformer", "vae"});
   const auto agree = [&](const char* a, int64_t x, const char* b, int64_t y) {
     if (x != y) throw Error(fmt::format("{}: {} = {} does not fit {} = {}", root.string(), a, x, b, y));
   };
@@ -104,7 +106,7 @@ void CogVideoX::make_room(int64_t bytes, const Request& request, bool decoding) 
 
 // Checked before loading: on a CPU the system would end the process where memory runs out.
 void CogVideoX::require_room(const std::string& component) const {
-  const int64_t bytes = component_bytes(folder_, component, target_.dtype);
+  const int64_t bytes = component_bytes(folder_, component, target_);
   const int64_t there = available_(target_.device);
   if (bytes <= there) return;
   const std::string name = component == "text_encoder" ? "text encoder" : component;
@@ -118,8 +120,7 @@ void CogVideoX::load_text_encoder(const RunContext& run) {
   if (text_encoder_) return;
   require_room("text_encoder");
   Loading loading(run);
-  const Weights w(open_folder(folder_.root / "text_encoder", "model", folder_.variant, loading.progress()),
-                  target_);
+  const Weights w(open_component(folder_, "text_encoder", loading.progress()), target_);
   auto loaded = std::make_unique<T5Encoder>(w, folder_.text);
   w.require_all_read(unread_prefixes("text_encoder"));
   text_encoder_ = std::move(loaded);  // not what was cut short
@@ -129,9 +130,7 @@ void CogVideoX::load_transformer(const RunContext& run) {
   if (transformer_) return;
   require_room("transformer");
   Loading loading(run);
-  const Weights w(open_folder(folder_.root / "transformer", "diffusion_pytorch_model", folder_.variant,
-                              loading.progress()),
-                  target_);
+  const Weights w(open_component(folder_, "transformer", loading.progress()), target_);
   auto loaded = std::make_unique<Transformer>(w, folder_.transformer);
   w.require_all_read();
   transformer_ = std::move(loaded);  // not what was cut short
@@ -141,9 +140,7 @@ void CogVideoX::load_vae(const RunContext& run) {
   if (vae_) return;
   require_room("vae");
   Loading loading(run);
-  const Weights w(
-      open_folder(folder_.root / "vae", "diffusion_pytorch_model", folder_.variant, loading.progress()),
-      target_);
+  const Weights w(open_component(folder_, "vae", loading.progress()), target_);
   auto loaded = std::make_unique<VaeDecoder>(w, folder_.vae);
   w.require_all_read(unread_prefixes("vae"));
   vae_ = std::move(loaded);  // not what was cut short
@@ -181,9 +178,9 @@ std::map<CogVideoX::Text, Tokens> CogVideoX::tokens_to_encode(const std::vector<
 }
 
 void CogVideoX::encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run) {
-  const bool freed = request.offload == "encoders";
+  const bool freed = frees_encoders(request);
   const auto tokens = tokens_to_encode(wanted, freed);
-  if (!text_encoder_) make_room(component_bytes(folder_, "text_encoder", target_.dtype), request);
+  if (!text_encoder_) make_room(component_bytes(folder_, "text_encoder", target_), request);
   load_text_encoder(run);
   int64_t done = 0;
   // One at a time, as diffusers encodes them: the sum of a matrix product depends on the batch.
@@ -223,7 +220,7 @@ Conditioning CogVideoX::encode(const Request& request, const RunContext& run) {
 
 std::unique_ptr<State> CogVideoX::prepare(const Request& request, Conditioning conditioning,
                                           const RunContext& run) {
-  if (!transformer_) make_room(component_bytes(folder_, "transformer", target_.dtype), request);
+  if (!transformer_) make_room(component_bytes(folder_, "transformer", target_), request);
   load_transformer(run);
   const Geometry geometry(folder_, request);
   auto state = std::make_unique<CogVideoXState>();
@@ -279,7 +276,7 @@ at::Tensor CogVideoX::decode(const at::Tensor& latents, const Request& request, 
     throw Error(fmt::format("the latents are [{}], and this request's are [{}]",
                             fmt::join(latents.sizes(), ", "), fmt::join(wanted, ", ")));
   const bool tiled = request.vae_tiling == "on";
-  const int64_t weights = vae_ ? 0 : component_bytes(folder_, "vae", target_.dtype);
+  const int64_t weights = vae_ ? 0 : component_bytes(folder_, "vae", target_);
   make_room(weights + decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_), request,
             vae_ != nullptr);
   load_vae(run);

@@ -17,6 +17,7 @@
 #include "pipelines/cogvideox/positions.h"
 #include "pipelines/cogvideox/transformer.h"
 #include "pipelines/cogvideox/vae/decoder.h"
+#include "pipelines/common/weight_files.h"
 #include "pipelines/core/memory.h"
 #include "pipelines/pipeline.h"
 #include "pipelines/registry.h"
@@ -29,7 +30,7 @@ namespace sagelab::cogvideox {
 struct Folder {
   explicit Folder(const Request& request);
   std::filesystem::path root;
-  std::string variant;
+  WeightFiles files;
   std::string scheduler;  // the class that model_index.json names
   TransformerConfig transformer;
   VaeConfig vae;

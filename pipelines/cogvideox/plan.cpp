@@ -12,6 +12,7 @@
 #include "pipelines/common/outlook.h"
 #include "pipelines/common/text_memory.h"
 #include "pipelines/footprint.h"
+#include "pipelines/text/original.h"
 
 namespace sagelab::cogvideox {
 namespace {
@@ -20,10 +21,9 @@ const char* stem_of(const std::string& component) {
   return component == "text_encoder" ? "model" : "diffusion_pytorch_model";
 }
 
-int64_t numel(const std::vector<int64_t>& shape) {
-  int64_t n = 1;
-  for (const int64_t size : shape) n *= size;
-  return n;
+// Of what its authors call the others there are no files about.
+OriginalNames names_of(const std::string& component) {
+  return component == "text_encoder" ? original_t5_names() : OriginalNames{};
 }
 
 // T5's embedding has two names; files carry either or both.
@@ -31,6 +31,11 @@ constexpr const char* kEmbedding = "shared.weight";
 constexpr const char* kTiedEmbedding = "encoder.embed_tokens.weight";
 
 }  // namespace
+
+std::shared_ptr<WeightSource> open_component(const Folder& folder, const std::string& name,
+                                             LoadProgress progress) {
+  return folder.files.open(name, stem_of(name), names_of(name), std::move(progress));
+}
 
 std::span<const std::string_view> unread_prefixes(const std::string& component) {
   static constexpr std::array<std::string_view, 1> kTextEncoder = {"encoder.embed_tokens."},
@@ -106,14 +111,11 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> requested_names(const 
   return w.requested();
 }
 
-int64_t component_bytes(const Folder& folder, const std::string& component, at::ScalarType dtype) {
-  int64_t bytes = 0;
-  for (const auto& [key, shape] : requested_names(component, config_of(folder, component))) {
-    // T5 in fp16 keeps these in fp32: their sums overflow.
-    const bool wide = component == "text_encoder" && dtype == at::kHalf && key.ends_with(".wo.weight");
-    bytes += numel(shape) * int64_t(wide ? sizeof(float) : c10::elementSize(dtype));
-  }
-  return bytes;
+int64_t component_bytes(const Folder& folder, const std::string& component, const Target& target) {
+  const Weights w(open_component(folder, component), {at::kMeta, target.dtype, target.streamed});
+  Config config = config_of(folder, component);
+  construct(component, w, config);
+  return w.bytes();
 }
 
 attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target) {
@@ -134,9 +136,9 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
-  const int64_t t5 = component_bytes(folder, "text_encoder", target.dtype);
-  const int64_t transformer = component_bytes(folder, "transformer", target.dtype);
-  const int64_t vae = component_bytes(folder, "vae", target.dtype);
+  const int64_t t5 = component_bytes(folder, "text_encoder", target);
+  const int64_t transformer = component_bytes(folder, "transformer", target);
+  const int64_t vae = component_bytes(folder, "vae", target);
   const int64_t kept = request.offload == "none" ? t5 : 0;
   const int64_t encode = t5 + s.embeds + t5_encode_bytes(folder.text, g.text_tokens, target);
   const int64_t denoise =
@@ -150,7 +152,7 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
 
 void check_weights(const Folder& folder) {
   for (const char* name : {"text_encoder", "transformer", "vae"}) {
-    const Weights w(open_folder(folder.root / name, stem_of(name), folder.variant), {at::kMeta, at::kFloat});
+    const Weights w(open_component(folder, name), {at::kMeta, at::kFloat});
     Config config = config_of(folder, name);
     construct(name, w, config);
     w.require_all_read(unread_prefixes(name));
@@ -178,10 +180,10 @@ Plan plan(const Folder& folder, const Request& request) {
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.frames, folder.transformer.in_channels, g.height, g.width};
   for (const char* name : {"text_encoder", "transformer", "vae"}) {
-    const auto files = list_folder(folder.root / name, stem_of(name), folder.variant);
+    const auto files = folder.files.list(name, stem_of(name), names_of(name));
     const bool tied =
         std::any_of(files.begin(), files.end(), [](const TensorInfo& t) { return t.key == kEmbedding; });
-    plan.components.push_back(component_of(name, files, component_bytes(folder, name, target.dtype),
+    plan.components.push_back(component_of(name, files, component_bytes(folder, name, target),
                                            tied ? kTiedEmbedding : std::string_view()));
   }
   plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));

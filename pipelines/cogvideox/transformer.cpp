@@ -115,8 +115,10 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c) : config_
   }
   time_embedding_ =
       TimestepEmbedding(w / "time_embedding", d, c.time_embed_dim, c.time_embed_dim, c.timestep_activation);
-  blocks_.reserve(size_t(c.layers));
-  for (int64_t i = 0; i < c.layers; ++i) blocks_.push_back(make_block(w / "transformer_blocks" / i, c));
+  blocks_.resize(size_t(c.layers));
+  stream_ = LayerStream::make(w, c.layers, [&](const Weights& from, int64_t layer) {
+    blocks_[size_t(layer)] = make_block(from / "transformer_blocks" / layer, c);
+  });
   norm_final_ = LayerNorm(w / "norm_final", d, c.norm_eps, c.norm_affine);
   norm_out_linear_ = (w / "norm_out").linear("linear", 2 * d, c.time_embed_dim);
   norm_out_ = LayerNorm(w / "norm_out" / "norm", d, c.norm_eps, c.norm_affine);
@@ -223,15 +225,22 @@ at::Tensor Transformer::operator()(const at::Tensor& latents, const at::Tensor& 
     x = embed(latents, text);
   }
   observe(forward, "patch_embed", x);
+  run_blocks(x, pass);
+  const at::Tensor tokens = project_out(x, pass);
+  observe(forward, "proj_out", tokens);
+  return unpatchify(tokens, latents.sizes(), config_.temporal_patch(), config_.patch_size);
+}
+
+void Transformer::run_blocks(const at::Tensor& x, const Pass& pass) const {
+  const Forward& forward = pass.forward;
+  LayerStream::Pass weights(stream_.get());
   for (size_t i = 0; i < blocks_.size(); ++i) {
     if (forward.stop.stop_requested()) throw Cancelled();
+    weights.enter(int64_t(i));
     attend(blocks_[i], int(i), x, pass);
     feed_forward(blocks_[i], x, pass);
     observe(forward, fmt::format("block.{}", i), x);
   }
-  const at::Tensor tokens = project_out(x, pass);
-  observe(forward, "proj_out", tokens);
-  return unpatchify(tokens, latents.sizes(), config_.temporal_patch(), config_.patch_size);
 }
 
 double flops(const TransformerConfig& c, const Extent& extent) {

@@ -5,12 +5,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 #include "attention/joint.h"
 #include "pipelines/cogvideox/config.h"
 #include "pipelines/cogvideox/positions.h"
 #include "pipelines/core/layers.h"
+#include "pipelines/core/stream/layer_stream.h"
 #include "pipelines/core/weights.h"
 #include "pipelines/pipeline.h"
 
@@ -50,6 +52,7 @@ class Transformer {
   // Both add their gated result to x [B, S, D] in place.
   void attend(const Block& block, int layer, const at::Tensor& x, const Pass& pass) const;
   void feed_forward(const Block& block, const at::Tensor& x, const Pass& pass) const;
+  void run_blocks(const at::Tensor& x, const Pass& pass) const;
   at::Tensor project_out(const at::Tensor& x, const Pass& pass) const;
 
   TransformerConfig config_;
@@ -57,6 +60,7 @@ class Transformer {
   at::Tensor pos_embedding_;  // the learned table; undefined elsewhere
   TimestepEmbedding time_embedding_;
   std::vector<Block> blocks_;
+  std::unique_ptr<LayerStream> stream_;  // of the blocks; null where they are on the device
   LayerNorm norm_final_, norm_out_;
   Linear norm_out_linear_, proj_out_;
 };

@@ -25,6 +25,10 @@ const Component& row_of(std::span<const Component> table, const std::string& nam
               fmt::format("known: {}", fmt::join(known, ", ")));
 }
 
+OriginalNames names_of(const Component& component) {
+  return component.original ? component.original() : OriginalNames{};
+}
+
 }  // namespace
 
 ShapesByName requested_names(std::span<const Component> table, const std::string& component, Config config) {
@@ -35,18 +39,23 @@ ShapesByName requested_names(std::span<const Component> table, const std::string
 }
 
 Components::Components(const Request& request, std::vector<Component> table)
-    : root_(request.model), variant_(request.variant), table_(std::move(table)) {}
+    : root_(request.model), files_(request), table_(std::move(table)) {
+  std::vector<std::string> names;
+  for (const Component& component : table_) names.emplace_back(component.name);
+  files_.require_among(names);
+}
 
 const Component& Components::row(const std::string& name) const {
   return row_of(table_, name);
 }
 
 std::shared_ptr<WeightSource> Components::open(const std::string& name, LoadProgress progress) const {
-  return open_folder(root_ / name, row(name).stem, variant_, std::move(progress));
+  const Component& component = row(name);
+  return files_.open(name, component.stem, names_of(component), std::move(progress));
 }
 
 Weights Components::constructed(const Component& component, const Target& target) const {
-  const Weights w(open(component.name), {at::kMeta, target.dtype});
+  const Weights w(open(component.name), {at::kMeta, target.dtype, target.streamed});
   Config config(root_ / component.name / "config.json");
   component.construct(w, config);
   return w;
@@ -64,7 +73,7 @@ int64_t Components::bytes(const std::string& name, const Target& target) const {
 std::vector<Plan::Component> Components::listed(const Target& target) const {
   std::vector<Plan::Component> all;
   for (const Component& component : table_) {
-    const auto files = list_folder(root_ / component.name, component.stem, variant_);
+    const auto files = files_.list(component.name, component.stem, names_of(component));
     const bool tied =
         std::any_of(files.begin(), files.end(), [](const TensorInfo& t) { return t.key == kT5Embedding; });
     all.push_back(component_of(component.name, files, bytes(component.name, target),

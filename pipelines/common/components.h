@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "pipelines/common/weight_files.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/weights.h"
 #include "pipelines/registry.h"
@@ -26,6 +27,8 @@ struct Component {
   // Makes its model of a config and drops it: tells what is read of it.
   void (*construct)(const Weights& w, Config& config);
   std::span<const std::string_view> unread = {};  // what its files may hold besides
+  // Of a single file in place of the folder, where it may have others than ours; or null.
+  const OriginalNames& (*original)() = nullptr;
 };
 
 // For the table above: a class that is made of weights and its config.
@@ -46,6 +49,7 @@ ShapesByName requested_names(std::span<const Component> table, const std::string
 // Those of one folder.
 class Components {
  public:
+  // Throws sagelab::Error where the request names a file for a component that is not in the table.
   Components(const Request& request, std::vector<Component> table);
 
   std::shared_ptr<WeightSource> open(const std::string& name, LoadProgress progress = {}) const;
@@ -69,7 +73,7 @@ class Components {
   Weights constructed(const Component& component, const Target& target) const;
 
   std::filesystem::path root_;
-  std::string variant_;
+  WeightFiles files_;
   std::vector<Component> table_;
 };
 

@@ -26,9 +26,21 @@ namespace sagelab {
 struct Target {
   at::Device device = at::kCPU;  // meta: nothing is read, shapes alone are checked
   at::ScalarType dtype = at::kFloat;
+  bool streamed = false;  // a model's blocks stay in host memory (pipelines/core/stream/layer_stream.h)
 };
 
 class WeightSource;  // where tensors come from: a folder, random numbers
+
+// Where tensors are put, if not each into memory of its own on the target.
+class Placement {
+ public:
+  virtual ~Placement() = default;
+  struct Place {
+    at::Tensor tensor;  // what the model holds
+    at::Tensor values;  // of the same shape and dtype, contiguous: where they are read to; undefined: nowhere
+  };
+  virtual Place place(at::IntArrayRef shape, at::ScalarType dtype) = 0;
+};
 
 class Weights {
  public:
@@ -36,6 +48,7 @@ class Weights {
 
   Weights operator/(std::string_view prefix) const;
   Weights operator/(int64_t index) const;
+  Weights placed(std::shared_ptr<Placement> placement) const;  // a view whose tensors go there
 
   // Throws sagelab::Error with the full key and both shapes where it is missing or of another shape.
   // dtype: other than the target's (T5 keeps wo in fp32).
@@ -57,18 +70,23 @@ class Weights {
   void require_all_read(std::span<const std::string_view> ignored = {}) const;
   // (full key, shape) of everything asked for so far, sorted: what a model reads.
   std::vector<std::pair<std::string, std::vector<int64_t>>> requested() const;
-  int64_t bytes() const;  // what all of that takes on the target; on the meta target, what it would
+  int64_t bytes() const;            // what all of that takes on the target; on the meta target, what it would
+  void count(int64_t bytes) const;  // adds to that: what placements take, which it does not see
+  // Elements of the largest weight that stays in e4m3: such a one may be widened for a call.
+  int64_t largest_e4m3() const;
 
  private:
   struct Asked;  // what was asked for so far, shared by all views
   std::string full(std::string_view name) const;
   void ask(const std::string& key, at::IntArrayRef shape) const;
-  at::Tensor allocate(const std::string& key, at::IntArrayRef shape,
-                      std::optional<at::ScalarType> dtype) const;
-  at::Tensor scale_of(const std::string& key, int64_t rows) const;
+  Placement::Place allocate(const std::string& key, at::IntArrayRef shape,
+                            std::optional<at::ScalarType> dtype) const;
+  void fill(const std::string& key, const at::Tensor& values) const;        // undefined: nothing is filled
+  void fill_scale(const std::string& key, const at::Tensor& values) const;  // of e4m3 rows
 
   std::shared_ptr<WeightSource> source_;
   std::shared_ptr<Asked> asked_;
+  std::shared_ptr<Placement> placement_;  // null: on the target
   Target target_;
   std::string prefix_;
 };

@@ -47,12 +47,11 @@ constexpr auto kRules = std::to_array<OriginalName>({
     {.ours = "norm_out.linear.", .theirs = "final_layer.adaLN_modulation.1.", .swapped = true},
     {"proj_out.", "final_layer.linear."},
 });
-constexpr auto kPrefixes = std::to_array<std::string_view>({"model.diffusion_model."});
 
 }  // namespace
 
 const OriginalNames& original_names() {
-  static constexpr OriginalNames kNames{kRules, kPrefixes};
+  static constexpr OriginalNames kNames{kRules, kOriginalTransformerPrefixes};
   return kNames;
 }
 

@@ -10,6 +10,7 @@
 
 #include "attention/dtype.h"
 #include "attention/error.h"
+#include "pipelines/common/offload.h"
 #include "pipelines/common/preview.h"
 #include "pipelines/text/clip/tokenizer.h"
 
@@ -124,7 +125,7 @@ void Flux::expect(std::vector<Request> requests) {
 }
 
 void Flux::encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run) {
-  const bool freed = request.offload == "encoders";
+  const bool freed = frees_encoders(request);
   const Tokenizers tokenizers(folder_);
   std::map<Texts, TextTokens> tokens;
   for (const Texts& texts : wanted) tokens.emplace(texts, tokenizers(texts));

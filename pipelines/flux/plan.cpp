@@ -10,8 +10,11 @@
 #include "attention/joint.h"
 #include "pipelines/common/folder.h"
 #include "pipelines/common/text_memory.h"
+#include "pipelines/flux/original.h"
 #include "pipelines/flux/pipeline.h"
 #include "pipelines/footprint.h"
+#include "pipelines/image/original.h"
+#include "pipelines/text/original.h"
 
 namespace sagelab::flux {
 namespace {
@@ -40,6 +43,12 @@ std::filesystem::path checked_root(const Request& request) {
 
 const char* stem_of(const std::string& component) {
   return component.starts_with("text_encoder") ? "model" : "diffusion_pytorch_model";
+}
+
+const OriginalNames& names_of(const std::string& component) {
+  if (component == "transformer") return original_names();
+  if (component == "vae") return original_autoencoder_names();
+  return component == "text_encoder" ? original_clip_l_names() : original_t5_names();
 }
 
 void construct(const std::string& component, const Weights& w, Config& config) {
@@ -99,12 +108,13 @@ int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& reque
 
 Folder::Folder(const Request& request)
     : root(checked_root(request)),
-      variant(request.variant),
+      files(request),
       transformer(parse_config<TransformerConfig>(root / "transformer/config.json")),
       vae(parse_config<AutoencoderKLConfig>(root / "vae/config.json")),
       clip(parse_config<ClipTextConfig>(root / "text_encoder/config.json")),
       t5(parse_config<T5Config>(root / "text_encoder_2/config.json")),
       scheduler(parse_config<FlowMatchEulerConfig>(root / "scheduler/scheduler_config.json")) {
+  files.require_among(std::vector<std::string>(std::begin(kComponents), std::end(kComponents)));
   const auto agree = [&](const char* a, int64_t x, const char* b, int64_t y) {
     if (x != y) throw Error(fmt::format("{}: {} = {} does not fit {} = {}", root.string(), a, x, b, y));
   };
@@ -126,7 +136,7 @@ Geometry::Geometry(const Folder& folder, const Request& request) {
 
 std::shared_ptr<WeightSource> open_component(const Folder& folder, const std::string& name,
                                              LoadProgress progress) {
-  return open_folder(folder.root / name, stem_of(name), folder.variant, std::move(progress));
+  return folder.files.open(name, stem_of(name), names_of(name), std::move(progress));
 }
 
 std::span<const std::string_view> unread_prefixes(const std::string& component) {
@@ -150,7 +160,7 @@ void check_weights(const Folder& folder) {
 }
 
 int64_t component_bytes(const Folder& folder, const std::string& component, const Target& target) {
-  const Weights w(open_component(folder, component), {at::kMeta, target.dtype});
+  const Weights w(open_component(folder, component), {at::kMeta, target.dtype, target.streamed});
   Config config = config_of(folder, component);
   construct(component, w, config);
   return w.bytes();
@@ -216,7 +226,7 @@ Plan plan(const Folder& folder, const Request& request) {
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.grid.tokens(), c.in_channels};
   for (const char* name : kComponents) {
-    const auto files = list_folder(folder.root / name, stem_of(name), folder.variant);
+    const auto files = folder.files.list(name, stem_of(name), names_of(name));
     const bool tied =
         std::any_of(files.begin(), files.end(), [](const TensorInfo& t) { return t.key == kEmbedding; });
     plan.components.push_back(component_of(name, files, component_bytes(folder, name, target),

@@ -13,6 +13,7 @@
 
 #include "attention/attention.h"
 #include "pipelines/common/outlook.h"
+#include "pipelines/common/weight_files.h"
 #include "pipelines/core/config.h"
 #include "pipelines/flux/config.h"
 #include "pipelines/flux/tokens.h"
@@ -28,7 +29,7 @@ namespace sagelab::flux {
 struct Folder {
   explicit Folder(const Request& request);
   std::filesystem::path root;
-  std::string variant;
+  WeightFiles files;
   TransformerConfig transformer;
   AutoencoderKLConfig vae;
   ClipTextConfig clip;

@@ -92,11 +92,15 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c) : config_
   timestep_embedder_ = embedder("timestep_embedder", kTimeWaves);
   if (c.guidance_embeds) guidance_embedder_ = embedder("guidance_embedder", kTimeWaves);
   text_embedder_ = embedder("text_embedder", c.pooled_projection_dim);
-  doubles_.reserve(size_t(c.layers));
-  for (int64_t i = 0; i < c.layers; ++i) doubles_.push_back(make_double(w / "transformer_blocks" / i, c));
-  singles_.reserve(size_t(c.single_layers));
-  for (int64_t i = 0; i < c.single_layers; ++i)
-    singles_.push_back(make_single(w / "single_transformer_blocks" / i, c));
+  doubles_.resize(size_t(c.layers));
+  singles_.resize(size_t(c.single_layers));
+  stream_ = LayerStream::make(w, c.blocks(), [&](const Weights& from, int64_t layer) {
+    const int64_t single = layer - c.layers;
+    if (single < 0)
+      doubles_[size_t(layer)] = make_double(from / "transformer_blocks" / layer, c);
+    else
+      singles_[size_t(single)] = make_single(from / "single_transformer_blocks" / single, c);
+  });
   norm_out_ = (w / "norm_out").linear("linear", 2 * d, d);
   proj_out_ = w.linear("proj_out", c.out_channels, d);
 }
@@ -245,8 +249,16 @@ at::Tensor Transformer::operator()(const Inputs& inputs, const Forward& forward)
   }
   observe(forward, "x_embedder", pass.rows(x, kImage));
   observe(forward, "context_embedder", pass.rows(x, kText));
+  run_blocks(x, pass);
+  return project_out(x, pass);
+}
+
+void Transformer::run_blocks(const at::Tensor& x, const Pass& pass) const {
+  const Forward& forward = pass.forward;
+  LayerStream::Pass weights(stream_.get());
   for (int layer = 0; layer < int(config_.blocks()); ++layer) {
     if (forward.stop.stop_requested()) throw Cancelled();
+    weights.enter(layer);
     const bool single = layer >= int(config_.layers);
     if (single)
       run_single(layer, x, pass);
@@ -255,7 +267,6 @@ at::Tensor Transformer::operator()(const Inputs& inputs, const Forward& forward)
     observe(forward,
             single ? fmt::format("single.{}", layer - config_.layers) : fmt::format("block.{}", layer), x);
   }
-  return project_out(x, pass);
 }
 
 double flops(const TransformerConfig& c, int64_t image_len, int64_t text_len) {

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "pipelines/common/joint/blocks.h"
 #include "pipelines/core/layers.h"
 #include "pipelines/core/modulate/modulate.h"
+#include "pipelines/core/stream/layer_stream.h"
 #include "pipelines/core/weights.h"
 #include "pipelines/flux/config.h"
 #include "pipelines/run.h"
@@ -79,6 +81,7 @@ class Transformer {
   // Both add to x [B, L + N, D] in place.
   void run_double(int layer, const at::Tensor& x, const Pass& pass) const;
   void run_single(int layer, const at::Tensor& x, const Pass& pass) const;
+  void run_blocks(const at::Tensor& x, const Pass& pass) const;
   // y [B, L + N, D]: the modulated rows; its memory is used again.
   at::Tensor attend(const Double& block, int layer, const at::Tensor& y, const Pass& pass) const;
   at::Tensor project_out(const at::Tensor& x, const Pass& pass) const;
@@ -88,6 +91,7 @@ class Transformer {
   TimestepEmbedding timestep_embedder_, guidance_embedder_, text_embedder_;
   std::vector<Double> doubles_;
   std::vector<Single> singles_;
+  std::unique_ptr<LayerStream> stream_;  // of both, doubles first; null where they are on the device
   Linear norm_out_, proj_out_;
 };
 

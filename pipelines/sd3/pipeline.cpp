@@ -10,6 +10,7 @@
 
 #include "attention/error.h"
 #include "pipelines/common/checks.h"
+#include "pipelines/common/offload.h"
 #include "pipelines/common/preview.h"
 #include "pipelines/common/prompts/tokens.h"
 #include "pipelines/image/picture.h"
@@ -107,7 +108,7 @@ StableDiffusion3::Row StableDiffusion3::encoded(const TextTokens& tokens) const 
 
 void StableDiffusion3::encode_texts(const std::vector<Texts>& wanted, const Request& request,
                                     const RunContext& run) {
-  const bool freed = request.offload == "encoders";
+  const bool freed = frees_encoders(request);
   const Tokenizers tokenizers(folder_);
   const auto tokens = rows_.tokens(wanted, freed, [&](const Texts& texts) { return tokenizers(texts); });
   const bool with_t5 =

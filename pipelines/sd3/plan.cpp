@@ -10,8 +10,10 @@
 #include "pipelines/common/folder.h"
 #include "pipelines/common/text_memory.h"
 #include "pipelines/footprint.h"
+#include "pipelines/image/original.h"
 #include "pipelines/sd3/pipeline.h"
 #include "pipelines/text/clip/tokenizer.h"
+#include "pipelines/text/original.h"
 
 namespace sagelab::sd3 {
 namespace {
@@ -127,12 +129,12 @@ std::span<const Component> component_table() {
   static constexpr std::string_view kClip[] = {"text_model.embeddings.position_ids",
                                                "embeddings.position_ids", "logit_scale"};
   static const Component kTable[] = {
-      {"text_encoder", kTransformersStem, construct_clip, kClip},
-      {"text_encoder_2", kTransformersStem, construct_clip, kClip},
-      {"text_encoder_3", kTransformersStem, construct<T5Encoder, T5Config>, kT5Unread},
+      {"text_encoder", kTransformersStem, construct_clip, kClip, original_clip_l_names},
+      {"text_encoder_2", kTransformersStem, construct_clip, kClip, original_clip_g_names},
+      {"text_encoder_3", kTransformersStem, construct<T5Encoder, T5Config>, kT5Unread, original_t5_names},
       {"transformer", kDiffusersStem, construct<Transformer, TransformerConfig>},
-      {"vae", kDiffusersStem, construct<AutoencoderKL, AutoencoderKLConfig>,
-       AutoencoderKL::unread_prefixes()}};
+      {"vae", kDiffusersStem, construct<AutoencoderKL, AutoencoderKLConfig>, AutoencoderKL::unread_prefixes(),
+       original_autoencoder_names}};
   return kTable;
 }
 

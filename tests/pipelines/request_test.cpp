@@ -28,6 +28,7 @@ Request full_request() {
   r.dtype = "bf16";
   r.device = "cuda:1";
   r.variant = "fp16";
+  r.weights = {"vae=ae.safetensors"};
   r.attention = "prefer(sdpa(flash),sdpa)";
   r.attention_switch = "call";
   r.attention_at = {"2.1=sdpa", "3=sage2"};
@@ -57,18 +58,20 @@ TEST(Request, GoesToJsonTextAndBack) {
   const Json json = to_json(full_request());
   const Json again = to_json(request_from_json(Json::parse(json.dump())));
   EXPECT_EQ(json, again);
-  EXPECT_EQ(json.size(), 22u);
+  EXPECT_EQ(json.size(), 23u);
   const Request r = request_from_json(json);
   EXPECT_EQ(r.seed, 18446744073709551615ULL);
   EXPECT_EQ(r.prompt, full_request().prompt);
   EXPECT_EQ(r.attention_at, full_request().attention_at);
+  EXPECT_EQ(r.weights, full_request().weights);
   EXPECT_EQ(r.options, full_request().options);  // 1.0 stays a real number, 64 a whole one
   EXPECT_EQ(*r.fps, 12.5);
 }
 
 TEST(Request, LeavesOutWhatIsUnset) {
   const Json json = to_json(Request{});
-  for (const char* key : {"width", "height", "num_frames", "steps", "guidance_scale", "fps", "attention_at"})
+  for (const char* key :
+       {"width", "height", "num_frames", "steps", "guidance_scale", "fps", "weights", "attention_at"})
     EXPECT_FALSE(json.contains(key)) << key;
   const Request r = request_from_json(Json::object());
   EXPECT_FALSE(r.width.has_value());
@@ -82,7 +85,7 @@ TEST(Request, RefusesWhatItDoesNotKnow) {
             }),
             "request: unknown key \"promt\" | known keys: model, prompt, negative_prompt, width, height, "
             "num_frames, "
-            "steps, guidance_scale, seed, dtype, device, variant, attention, attention_switch, "
+            "steps, guidance_scale, seed, dtype, device, variant, weights, attention, attention_switch, "
             "attention_at, vae_tiling, "
             "offload, "
             "fps, preview, output, latents, options");

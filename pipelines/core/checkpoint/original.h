@@ -25,6 +25,9 @@ struct OriginalNames {
   std::span<const std::string_view> prefixes;
 };
 
+// Of every family's transformer.
+inline constexpr std::string_view kOriginalTransformerPrefixes[] = {"model.diffusion_model."};
+
 // key under the other pattern; empty where it does not fit `from`.
 std::string renamed(std::string_view key, std::string_view from, std::string_view to);
 

@@ -30,7 +30,7 @@ void prefer_huge_pages(const at::Tensor& tensor) {
 
 struct Weights::Asked {
   std::map<std::string, std::vector<int64_t>> shapes;
-  int64_t bytes = 0;
+  int64_t bytes = 0, largest_e4m3 = 0;
 };
 
 Weights::Weights(std::shared_ptr<WeightSource> source, Target target)
@@ -51,6 +51,12 @@ Weights Weights::operator/(int64_t index) const {
   return *this / std::to_string(index);
 }
 
+Weights Weights::placed(std::shared_ptr<Placement> placement) const {
+  Weights view = *this;
+  view.placement_ = std::move(placement);
+  return view;
+}
+
 bool Weights::has(std::string_view name) const {
   return source_->has(full(name));
 }
@@ -67,14 +73,15 @@ void Weights::ask(const std::string& key, at::IntArrayRef shape) const {
   asked_->shapes[key] = shape.vec();
 }
 
-at::Tensor Weights::allocate(const std::string& key, at::IntArrayRef shape,
-                             std::optional<at::ScalarType> dtype) const {
+Placement::Place Weights::allocate(const std::string& key, at::IntArrayRef shape,
+                                   std::optional<at::ScalarType> dtype) const {
+  if (placement_) return placement_->place(shape, dtype.value_or(target_.dtype));
   const auto options = at::TensorOptions().dtype(dtype.value_or(target_.dtype)).device(target_.device);
   try {
-    at::Tensor tensor = at::empty(shape, options);
+    const at::Tensor tensor = at::empty(shape, options);
     asked_->bytes += int64_t(tensor.nbytes());
     if (tensor.is_cpu()) prefer_huge_pages(tensor);
-    return tensor;
+    return {tensor, tensor.is_meta() ? at::Tensor() : tensor};
   } catch (const c10::Error& e) {
     const bool full =
         dynamic_cast<const c10::OutOfMemoryError*>(&e) || std::strstr(e.what(), "DefaultCPUAllocator");
@@ -87,19 +94,25 @@ at::Tensor Weights::allocate(const std::string& key, at::IntArrayRef shape,
   }
 }
 
+void Weights::fill(const std::string& key, const at::Tensor& values) const {
+  if (values.defined()) source_->fill(key, values);
+}
+
+void Weights::fill_scale(const std::string& key, const at::Tensor& values) const {
+  if (!values.defined()) return;
+  if (const at::Tensor stored = source_->scale(key); stored.defined())
+    values.copy_(stored);
+  else
+    values.fill_(1);
+}
+
 at::Tensor Weights::tensor(std::string_view name, at::IntArrayRef shape,
                            std::optional<at::ScalarType> dtype) const {
   const std::string key = full(name);
   ask(key, shape);
-  at::Tensor out = allocate(key, shape, dtype);
-  if (!target_.device.is_meta()) source_->fill(key, out);
-  return out;
-}
-
-at::Tensor Weights::scale_of(const std::string& key, int64_t rows) const {
-  const auto options = at::TensorOptions(at::kFloat).device(target_.device);
-  const at::Tensor stored = target_.device.is_meta() ? at::Tensor() : source_->scale(key);
-  return stored.defined() ? stored.to(options) : at::ones({rows}, options);
+  const auto [tensor, values] = allocate(key, shape, dtype);
+  fill(key, values);
+  return tensor;
 }
 
 Linear Weights::linear(std::string_view name, int64_t out, int64_t in, bool bias,
@@ -109,7 +122,12 @@ Linear Weights::linear(std::string_view name, int64_t out, int64_t in, bool bias
   const bool narrow = !dtype && source_->is_e4m3(key);
   Linear linear;
   linear.weight = w.tensor("weight", {out, in}, narrow ? at::kFloat8_e4m3fn : dtype);
-  if (narrow) linear.scale = scale_of(key, out);
+  if (narrow) {
+    const auto [scale, values] = allocate(key, {out}, at::kFloat);
+    linear.scale = scale;
+    fill_scale(key, values);
+    asked_->largest_e4m3 = std::max(asked_->largest_e4m3, out * in);
+  }
   if (bias) linear.bias = w.tensor("bias", {out}, dtype);
   return linear;
 }
@@ -120,28 +138,31 @@ Linear Weights::stacked(std::span<const std::string_view> names, std::span<const
               outs.size(), " widths");
   int64_t total = 0;
   bool narrow = true;
-  std::vector<at::Tensor> scales;
   for (size_t i = 0; i < names.size(); ++i) {
     const Weights w = *this / names[i];
     w.ask(w.full("weight"), {outs[i], in});
     if (bias) w.ask(w.full("bias"), {outs[i]});
     narrow = narrow && source_->is_e4m3(w.full("weight"));
-    if (narrow) scales.push_back(scale_of(w.full("weight"), outs[i]));
     total += outs[i];
   }
-  Linear linear;
-  const auto dtype = narrow ? std::optional(at::kFloat8_e4m3fn) : std::nullopt;
-  linear.weight = allocate((*this / names[0]).full("weight"), {total, in}, dtype);
-  if (narrow) linear.scale = at::cat(scales);
-  if (bias) linear.bias = allocate((*this / names[0]).full("bias"), {total}, {});
-  if (target_.device.is_meta()) return linear;
+  const auto place = [&](const char* leaf, at::IntArrayRef shape, std::optional<at::ScalarType> dtype) {
+    return allocate((*this / names[0]).full(leaf), shape, dtype);
+  };
+  const auto weight = place("weight", {total, in}, narrow ? std::optional(at::kFloat8_e4m3fn) : std::nullopt);
+  const auto scale = narrow ? place("weight", {total}, at::kFloat) : Placement::Place();
+  const auto biases = bias ? place("bias", {total}, {}) : Placement::Place();
+  if (narrow) asked_->largest_e4m3 = std::max(asked_->largest_e4m3, total * in);
+  const auto rows = [](const at::Tensor& values, int64_t begin, int64_t count) {
+    return values.defined() ? values.narrow(0, begin, count) : values;
+  };
   int64_t row = 0;
   for (size_t i = 0; i < names.size(); row += outs[i], ++i) {
     const Weights w = *this / names[i];
-    source_->fill(w.full("weight"), linear.weight.narrow(0, row, outs[i]));
-    if (bias) source_->fill(w.full("bias"), linear.bias.narrow(0, row, outs[i]));
+    fill(w.full("weight"), rows(weight.values, row, outs[i]));
+    fill_scale(w.full("weight"), rows(scale.values, row, outs[i]));
+    fill(w.full("bias"), rows(biases.values, row, outs[i]));
   }
-  return linear;
+  return {weight.tensor, biases.tensor, scale.tensor};
 }
 
 void Weights::require_all_read(std::span<const std::string_view> ignored) const {
@@ -169,6 +190,14 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> Weights::requested() c
 
 int64_t Weights::bytes() const {
   return asked_->bytes;
+}
+
+void Weights::count(int64_t bytes) const {
+  asked_->bytes += bytes;
+}
+
+int64_t Weights::largest_e4m3() const {
+  return asked_->largest_e4m3;
 }
 
 }  // namespace sagelab

@@ -34,16 +34,9 @@ void by_matrix(const at::Tensor& x, const at::Tensor& out, const Product& produc
 
 // Whether the GPU multiplies e4m3 by e4m3 with a scale for each row, as this product would need it.
 bool has_scaled_product(const Linear& linear, const at::Tensor& x) {
-#ifdef SAGELAB_CUDA
   constexpr int64_t kUnit = 16;
-  if (!x.is_cuda() || x.scalar_type() != at::kBFloat16) return false;
   if (linear.weight.size(0) % kUnit || linear.weight.size(1) % kUnit) return false;
-  const cudaDeviceProp& gpu = *at::cuda::getDeviceProperties(x.get_device());
-  return gpu.major > 8 || (gpu.major == 8 && gpu.minor >= 9);
-#else
-  (void)linear, (void)x;
-  return false;
-#endif
+  return multiplies_e4m3(x.device(), x.scalar_type());
 }
 
 at::Tensor scaled_product(const Linear& linear, const at::Tensor& rows) {
@@ -54,10 +47,26 @@ at::Tensor scaled_product(const Linear& linear, const at::Tensor& rows) {
 
 }  // namespace
 
+bool multiplies_e4m3(at::Device device, at::ScalarType dtype) {
+#ifdef SAGELAB_CUDA
+  if (!device.is_cuda() || dtype != at::kBFloat16) return false;
+  const cudaDeviceProp& gpu = *at::cuda::getDeviceProperties(device.index());
+  return gpu.major > 8 || (gpu.major == 8 && gpu.minor >= 9);
+#else
+  (void)device, (void)dtype;
+  return false;
+#endif
+}
+
 at::Tensor Linear::matrix(at::ScalarType dtype) const {
   if (!scale.defined()) return weight.to(dtype);
   // In fp32, as it was made: a half cannot hold every product.
-  return (weight.to(at::kFloat) * scale.unsqueeze(1)).to(dtype);
+  return weight.to(at::kFloat).mul_(scale.unsqueeze(1)).to(dtype);
+}
+
+// In the order of Linear::matrix.
+int64_t widening_bytes(int64_t elements, at::ScalarType dtype) {
+  return elements * int64_t(sizeof(float) + (dtype == at::kFloat ? 0 : c10::elementSize(dtype)));
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {

@@ -18,6 +18,11 @@ struct Linear {
   at::Tensor matrix(at::ScalarType dtype) const;
 };
 
+// Whether a product with a weight in e4m3 is made of e4m3 alone there, its sizes allowing.
+bool multiplies_e4m3(at::Device device, at::ScalarType dtype);
+// Bytes that a call takes to widen a weight of so many elements to dtype.
+int64_t widening_bytes(int64_t elements, at::ScalarType dtype);
+
 // out = linear(x), where x [B, S, in] and out [B, S, out] may be rows and columns of larger tensors.
 void linear_into(const Linear& linear, const at::Tensor& x, const at::Tensor& out);
 // out = GELU(linear(x)), the tanh one.

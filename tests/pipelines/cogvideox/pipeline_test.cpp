@@ -219,11 +219,11 @@ TEST(CogVideoXPipeline, OffloadKeepsTheTransformerForTheNextPrompt) {
   const Conditioning conditioning = pipeline.encode(request, run.context);
   pipeline.prepare(request, conditioning, run.context);
   EXPECT_EQ(loads, 2);
-  free = component_bytes(folder, "transformer", at::kFloat) - 1;
+  free = component_bytes(folder, "transformer", Target{}) - 1;
   pipeline.prepare(request, conditioning, run.context);
   EXPECT_EQ(loads, 2);
   request.prompt = "another";  // the text encoder fits beside it, and is loaded again
-  free = component_bytes(folder, "text_encoder", at::kFloat);
+  free = component_bytes(folder, "text_encoder", Target{});
   pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
   EXPECT_EQ(loads, 3);
   free -= 1;
