@@ -18,6 +18,7 @@
 #include "ui/panels/prompt/prompt_panel.h"
 #include "ui/panels/queue_panel.h"
 #include "ui/platform/file_dialog.h"
+#include "ui/platform/window.h"
 
 namespace sagelab::ui {
 namespace {
@@ -32,7 +33,7 @@ struct Desktop::Panels {
   PromptPanel prompt;
   AttentionPanel attention;
   FileDialog files;
-  Canvas canvas;
+  Canvas canvas{Window::wake};
   MetricsPanel metrics;
 };
 
@@ -188,11 +189,12 @@ void Desktop::draw_status(const State& state) {
 }
 
 double Desktop::redraw_after(const State& state) const {
-  constexpr double kLeast = 1. / 60, kCaret = .25, kClock = .5;
-  if (panels_->canvas.animating()) return kLeast;
-  if (ImGui::GetIO().WantTextInput) return kCaret;
-  if (panels_->files.is_open()) return kCaret;  // the desktop's own dialog wakes nobody
-  return state.running() || !state.tasks.empty() ? kClock : -1;
+  constexpr double kDialog = .25, kClock = .5;
+  double after = panels_->canvas.redraw_after();
+  const auto at_most = [&](double seconds) { after = after < 0 ? seconds : std::min(after, seconds); };
+  if (panels_->files.is_open() && !panels_->files.is_own()) at_most(kDialog);  // the desktop's wakes nobody
+  if (state.running() || !state.tasks.empty()) at_most(kClock);
+  return after;
 }
 
 void Desktop::take_files(const std::vector<std::string>& files, Actions& actions) {

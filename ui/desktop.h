@@ -19,7 +19,8 @@ class Desktop {
   void draw(const State& state, Actions& actions, Textures& textures);
   // Files dropped on the window, or a path pasted into it: a model folder, a file of ours, or a prompt file.
   void take_files(const std::vector<std::string>& files, Actions& actions);
-  // Seconds after which something changes on its own; negative: only an event can change it.
+  // Seconds from the time of this frame after which something changes on its own; negative: only an event can
+  // change it.
   double redraw_after(const State& state) const;
   // Text size and colours, as the menu shows them.
   void set_look(bool dark, float scale) { dark_ = dark, scale_ = scale; }

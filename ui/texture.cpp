@@ -4,18 +4,18 @@
 #include <GL/gl.h>
 #include <GL/glext.h>
 
+#include <utility>
+
 namespace sagelab::ui {
 namespace {
 
 constexpr int kKept = 240;                        // frames of the window
 constexpr size_t kMostBytes = size_t(512) << 20;  // beyond it only what was just shown is kept
 
-unsigned upload(const Picture& picture, int frame) {
+void fill(unsigned texture, const Picture& picture, int frame) {
   GLint bound = 0, alignment = 0;
   glGetIntegerv(GL_TEXTURE_BINDING_2D, &bound);
   glGetIntegerv(GL_UNPACK_ALIGNMENT, &alignment);
-  GLuint texture = 0;
-  glGenTextures(1, &texture);
   glBindTexture(GL_TEXTURE_2D, texture);
   glTexParameteri(GL_TEXTURE_2D, GL_TEXTURE_MIN_FILTER, GL_LINEAR);
   glTexParameteri(GL_TEXTURE_2D, GL_TEXTURE_MAG_FILTER, GL_NEAREST);
@@ -26,7 +26,6 @@ unsigned upload(const Picture& picture, int frame) {
                picture.frame(frame).data());
   glPixelStorei(GL_UNPACK_ALIGNMENT, alignment);
   glBindTexture(GL_TEXTURE_2D, GLuint(bound));
-  return texture;
 }
 
 size_t bytes_of(const Picture& picture) {
@@ -41,9 +40,18 @@ TextureCache::~TextureCache() {
 
 ImTextureID TextureCache::of(const std::shared_ptr<const Picture>& picture, int frame) {
   auto [at, added] = entries_.try_emplace(Key{picture.get(), frame});
-  if (added) at->second = {picture, upload(*picture, frame), 0};
-  at->second.unused = 0;
-  return ImTextureID(at->second.texture);
+  auto& entry = at->second;
+  if (added) {
+    entry.picture = picture;
+    glGenTextures(1, &entry.texture);
+  }
+  entry.unused = 0;
+  return ImTextureID(entry.texture);
+}
+
+void TextureCache::upload() {
+  for (auto& [key, entry] : entries_)
+    if (!std::exchange(entry.uploaded, true)) fill(entry.texture, *entry.picture, key.frame);
 }
 
 void TextureCache::age() {

@@ -20,8 +20,8 @@ class Textures {
   virtual ImTextureID of(const std::shared_ptr<const Picture>& picture, int frame) = 0;
 };
 
-// Frames are uploaded when first shown and kept while they are; nearest sampling where they are enlarged,
-// linear where they are made smaller.
+// Frames are uploaded before what first shows them is drawn, and kept while they are shown; nearest sampling
+// where they are enlarged, linear where they are made smaller.
 class TextureCache final : public Textures {
  public:
   TextureCache() = default;
@@ -30,6 +30,8 @@ class TextureCache final : public Textures {
   TextureCache& operator=(const TextureCache&) = delete;
 
   ImTextureID of(const std::shared_ptr<const Picture>& picture, int frame) override;
+  // Once a frame, before it is drawn: what was asked for the first time.
+  void upload();
   // Once a frame: textures that were not asked for lately are freed.
   void age();
   size_t bytes() const;
@@ -43,6 +45,7 @@ class TextureCache final : public Textures {
   struct Entry {
     std::shared_ptr<const Picture> picture;
     unsigned texture = 0;
+    bool uploaded = false;
     int unused = 0;  // frames of the window since it was last asked for
   };
   std::map<Key, Entry> entries_;

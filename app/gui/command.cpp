@@ -39,11 +39,7 @@ int run_gui(bool says_times) {
       program.say({ui::Dialog::Kind::Info, "A second window", "Another window is open.",
                    "What is made here is gone when this window closes, unless you export it."});
     const auto times = gui::run(window, program);
-    if (says_times)
-      std::fprintf(stderr,
-                   "%d frames, %.2f ms of processor each, %.2f ms at most; longest lock wait %.3f ms\n",
-                   times.frames, times.sum_own / times.frames * 1e3, times.longest_own * 1e3,
-                   times.longest_lock_wait * 1e3);
+    if (says_times) std::fprintf(stderr, "%s\n", times.text().c_str());
     return kDone;
   } catch (const ui::WindowError& e) {
     throw Error(e.what(), e.hint);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/gui/loop.h"
 
-#include <time.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,13 +18,6 @@ using Clock = std::chrono::steady_clock;
 
 double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Of this thread alone, so that others on the machine do not count.
-double processor_seconds() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return double(time.tv_sec) + double(time.tv_nsec) * 1e-9;
 }
 
 class Loop {
@@ -47,12 +40,13 @@ class Loop {
 
  private:
   void wait() {
-    if (hooks_.always_draw || settling_ > 0) {
+    if (hooks_.always_draws() || settling_ > 0) {
       --settling_;
       window_.wait(0);
       return;
     }
-    const double after = desktop_.redraw_after(program_.state());
+    double after = desktop_.redraw_after(program_.state());
+    if (after >= 0) after = std::max(after - since(frame_began_), 0.);
     const auto start = Clock::now();
     window_.wait(after);
     // Before its time: something happened.
@@ -60,27 +54,29 @@ class Loop {
   }
 
   void frame() {
-    auto start = processor_seconds();
+    FrameTimer timer;
     program_.update();
     take_events();
     const auto& look = program_.look();
     if (window_.display_scale_changed()) window_.set_look(look.dark, look.scale);
-    double own = processor_seconds() - start;
+    timer.end(Part::Update);
+    frame_began_ = Clock::now();
     window_.begin();  // takes the events, and what a test makes of them
     if (window_.input_waits()) settling_ = std::max(settling_, 1);
-    start = processor_seconds();
+    timer.end(Part::Begin);
     desktop_.draw(program_.state(), actions_, textures_);
+    timer.end(Part::Draw);
     window_.finish();
-    own += processor_seconds() - start;
+    timer.end(Part::Finish);
+    textures_.upload();
     window_.show(hooks_.before_swap);
-    start = processor_seconds();
     textures_.age();
+    timer.end(Part::Show);
     execute();
-    own += processor_seconds() - start;
-    ++times_.frames;
-    times_.sum_own += own;
-    times_.longest_own = std::max(times_.longest_own, own);
-    if (hooks_.after_frame) hooks_.after_frame();
+    timer.end(Part::Execute);
+    if (times_.frames.frames() == 0) times_.first_shown = process_age();
+    times_.frames.add(timer.time());
+    if (hooks_.after_frame) hooks_.after_frame(timer.time());
   }
 
   void take_events() {
@@ -107,10 +103,16 @@ class Loop {
   ui::Desktop desktop_;
   ui::TextureCache textures_;
   LoopTimes times_;
+  Clock::time_point frame_began_ = Clock::now();
   int settling_ = kFramesAfterEvent;
 };
 
 }  // namespace
+
+std::string LoopTimes::text() const {
+  return fmt::format("{}; longest lock wait {:.3f} ms; first shown after {:.2f} s", frames.text(),
+                     longest_lock_wait * 1e3, first_shown);
+}
 
 LoopTimes run(ui::Window& window, Program& program, const LoopHooks& hooks) {
   return Loop(window, program, hooks).run();

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
+#include "app/gui/frame_times.h"
 #include "app/gui/program.h"
 #include "ui/platform/window.h"
 
@@ -11,16 +13,17 @@ namespace sagelab::gui {
 
 // Of the window's thread over its life.
 struct LoopTimes {
-  int frames = 0;
-  // Seconds of processor that a frame's own work takes: without waiting, events and GL.
-  double longest_own = 0, sum_own = 0;
+  FrameTimes frames;
+  double first_shown = 0;        // seconds from the start of the process
   double longest_lock_wait = 0;  // seconds in which a frame waited for what workers hold
+  std::string text() const;      // for a person
 };
 
 // What a test looks at between frames.
 struct LoopHooks {
-  std::function<void()> before_swap, after_frame;
-  bool always_draw = false;  // else only what events and workers ask for
+  std::function<void()> before_swap;
+  std::function<void(const FrameTime&)> after_frame;
+  std::function<bool()> always_draws = [] { return false; };  // else only what events and workers ask for
 };
 
 // Until the window is closed and the worker has stopped.

@@ -36,23 +36,31 @@ void Canvas::draw(const State& state, Actions& actions, Textures& textures) {
   clock_.set_clip(leading(clips_));
   clock_.tick(ImGui::GetTime());
   draw_toolbar(state, actions);
+  const Transport transport{state, clips_, clock_, readout_, [&](Command c) { apply(c, state, actions); }};
   const ImVec2 room = ImGui::GetContentRegionAvail(), at = ImGui::GetCursorScreenPos();
-  const float height =
-      std::max(room.y - transport_height(strip_rows(state, clips_).size()), px(kLeastHeight));
+  const float height = std::max(room.y - transport_height(transport), px(kLeastHeight));
   area_ = {at.x, at.y, at.x + std::max(room.x, 1.f), at.y + height};
   if (clips_.empty()) {
+    differences_.clear();
     draw_empty(state, height);
   } else {
     draw_area(state, textures);
   }
   take_keys(state, actions);
-  draw_transport({state, clips_, clock_, readout_, [&](Command c) { apply(c, state, actions); }});
+  draw_transport(transport);
   if (help_) help_ = draw_help(area_);
   ask_for_figures(state, actions);
 }
 
-bool Canvas::animating() const {
-  return clock_.playing() || (arrangement_.mode == Mode::Flicker && clips_.size() > 1);
+double Canvas::redraw_after() const {
+  double after = -1;
+  const auto change_in = [&](double seconds) {
+    if (seconds >= 0 && (after < 0 || seconds < after)) after = seconds;
+  };
+  for (const auto& clip : clips_) change_in(clock_.until_change(clip.time));
+  if (arrangement_.mode == Mode::Flicker && clips_.size() > 1)
+    change_in(until_flicker(ImGui::GetTime(), arrangement_.flicker_hz));
+  return after;
 }
 
 void Canvas::draw_empty(const State& state, float height) {
@@ -160,6 +168,7 @@ void Canvas::draw_area(const State& state, Textures& textures) {
   list->PushClipRect(vec(area_.x0, area_.y0), vec(area_.x1, area_.y1), true);
   list->AddRectFilled(vec(area_.x0, area_.y0), vec(area_.x1, area_.y1), palette().canvas);
   labelled_ = 0;
+  if (arrangement_.mode != Mode::Difference) differences_.clear();
   for (const auto& pane : panes_) draw_pane(pane, textures);
   if (arrangement_.mode == Mode::Split)
     for (int i = 0; i + 1 < arrangement_.count; ++i)
@@ -173,10 +182,18 @@ void Canvas::draw_pane(const Pane& pane, Textures& textures) {
   const Shot shown = shot_of(clips_[size_t(pane.shown)], now);
   const bool differs = pane.against >= 0;
   const Shot against = differs ? shot_of(clips_[size_t(pane.against)], now) : Shot{};
-  const auto picture = differs ? differences_.of(shown, against, look_) : shown.picture;
-  const ImTextureID texture = textures.of(picture, differs ? 0 : shown.frame);
+  const auto picture =
+      differs ? differences_.of(size_t(pane.shown - 1), {shown, against, look_}) : shown.picture;
   auto* list = ImGui::GetWindowDrawList();
   list->PushClipRect(vec(pane.clip.x0, pane.clip.y0), vec(pane.clip.x1, pane.clip.y1), true);
+  if (picture) draw_picture(pane, textures.of(picture, differs ? 0 : shown.frame));
+  draw_grid({view_, pane, shown, against});
+  labelled_ += draw_values({view_, pane, shown, against});
+  list->PopClipRect();
+}
+
+void Canvas::draw_picture(const Pane& pane, ImTextureID texture) {
+  auto* list = ImGui::GetWindowDrawList();
   const Box box = view_.picture_on_screen(pane.space);
   // The renderer would smooth every texture: single pixels are to stay pixels, as the texture itself says.
   const auto& platform = ImGui::GetPlatformIO();
@@ -185,9 +202,6 @@ void Canvas::draw_pane(const Pane& pane, Textures& textures) {
   list->AddImage(texture, vec(box.x0, box.y0), vec(box.x1, box.y1));
   if (platform.DrawCallback_SetSamplerFromTex)
     list->AddCallback(platform.DrawCallback_ResetRenderState, nullptr);
-  draw_grid({view_, pane, shown, against});
-  labelled_ += draw_values({view_, pane, shown, against});
-  list->PopClipRect();
 }
 
 void Canvas::draw_labels(const State& state) {

@@ -2,6 +2,7 @@
 // The compare canvas: two or three results, or one and what is being made, by one clock and in one view.
 #pragma once
 
+#include <functional>
 #include <set>
 #include <string>
 #include <utility>
@@ -9,6 +10,7 @@
 
 #include "ui/actions.h"
 #include "ui/compare/clips.h"
+#include "ui/compare/differences.h"
 #include "ui/compare/keys.h"
 #include "ui/compare/maths/layout.h"
 #include "ui/texture.h"
@@ -21,11 +23,15 @@ inline constexpr double kLeastGain = 1, kMostGain = 64;
 
 class Canvas {
  public:
+  // wake: called by another thread when there is something new to be drawn.
+  explicit Canvas(std::function<void()> wake = [] {}) : differences_(std::move(wake)) {}
   // Fills the window it is called in. Asks for figures (action::Measure) of what it compares.
   void draw(const State& state, Actions& actions, Textures& textures);
   // What a key does.
   void apply(Command command, const State& state, Actions& actions);
-  bool animating() const;  // something changes with time: it wants to be drawn again soon
+  // Seconds from the time of this frame after which something changes by itself; negative: nothing does.
+  double redraw_after() const;
+  void wait_idle() { differences_.wait_idle(); }  // for tests: until all differences are made
 
   const Clock& clock() const { return clock_; }
   const View& view() const { return view_; }
@@ -46,6 +52,7 @@ class Canvas {
   void draw_gain(const State& state, Actions& actions);
   void draw_area(const State& state, Textures& textures);
   void draw_pane(const Pane& pane, Textures& textures);
+  void draw_picture(const Pane& pane, ImTextureID texture);
   void draw_labels(const State& state);
   void draw_empty(const State& state, float height);
   void take_mouse();
@@ -63,7 +70,7 @@ class Canvas {
   Arrangement arrangement_;
   Mode before_ = Mode::Split;  // before one was picked alone
   DifferenceLook look_;
-  DifferenceCache differences_;
+  Differences differences_;
   std::vector<Clip> clips_;
   std::vector<Pane> panes_;
   Box area_;

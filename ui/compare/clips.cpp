@@ -149,6 +149,15 @@ std::string readout(const std::vector<Clip>& clips, double seconds, Point at) {
   return fmt::format("x {} y {}", int(at.x), int(at.y)) + values + differences;
 }
 
+std::string widest_readout(const std::vector<Clip>& clips) {
+  const Extent extent = extent_of(clips);
+  auto text = fmt::format("x {} y {}", int(extent.width), int(extent.height));
+  for (const auto& clip : clips) text += fmt::format("   {} 888 888 888", clip.letter);
+  for (size_t i = 1; i < clips.size(); ++i)
+    text += fmt::format("   {}-{} -888 -888 -888", clips[i].letter, clips.front().letter);
+  return text;
+}
+
 std::vector<std::pair<Id, Id>> to_measure(const State& state, const std::vector<Clip>& clips) {
   std::vector<std::pair<Id, Id>> pairs;
   if (clips.empty() || clips.front().making) return pairs;

@@ -39,6 +39,8 @@ std::string title_of(const State& state, const Clip& clip);
 std::string speed_text(const State& state, const Clip& clip, const Clip& first);
 // "x 3 y 4   A 1 2 3   B 2 2 2   B-A +1 +0 -1"; empty outside of the pictures.
 std::string readout(const std::vector<Clip>& clips, double seconds, Point at);
+// As long as a readout of these clips can be.
+std::string widest_readout(const std::vector<Clip>& clips);
 
 // Figures of clip b against clip a that nobody asked for yet and that both are there for: what to measure.
 std::vector<std::pair<Id, Id>> to_measure(const State& state, const std::vector<Clip>& clips);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ui/compare/maths/layout.h"
 #include "ui/compare/maths/strip.h"
 #include "ui/look/icons.h"
 #include "ui/look/theme.h"
@@ -14,7 +15,7 @@
 namespace sagelab::ui {
 namespace {
 
-constexpr float kTrack = 14, kRow = 34;
+constexpr float kTrack = 14, kRow = 34, kSpeed = 66;
 constexpr double kPsnrMargin = 1, kSsimMargin = .002;
 
 float at_part(const Box& box, double part) {
@@ -101,19 +102,34 @@ void draw_scrubber(const Transport& t, const std::vector<StripRow>& rows) {
   ImGui::EndTooltip();
 }
 
-void draw_controls(const Transport& t) {
-  const auto button = [&](const char* icon, const char* id, Command command, bool enabled) {
-    if (icon_button(icon, id, help_of(command), enabled)) t.apply(command);
+// A part of the row below; it leaves the line open.
+struct Control {
+  double width;
+  std::function<void()> draw;
+};
+
+float control_gap() {
+  return ImGui::GetStyle().ItemInnerSpacing.x / 2;
+}
+
+void add_buttons(const Transport& t, std::vector<Control>& all) {
+  const bool moves = t.clock.frames() > 1;
+  const auto add = [&](const char* icon, const char* id, Command command, ImU32 colour) {
+    all.push_back({ImGui::GetFrameHeight() * 1.1, [=, &t] {
+                     ImGui::PushStyleColor(ImGuiCol_Text, colour);
+                     const bool pressed = icon_button(icon, id, help_of(command), moves);
+                     ImGui::PopStyleColor();
+                     if (pressed) t.apply(command);
+                   }});
   };
-  auto& clock = t.clock;
-  const bool moves = clock.frames() > 1;
-  button(icon::kStepBack, "back", Command::StepBack, moves);
-  button(clock.playing() ? icon::kPause : icon::kPlay, "play", Command::Play, moves);
-  button(icon::kStep, "step", Command::Step, moves);
-  ImGui::PushStyleColor(ImGuiCol_Text, clock.loops ? palette().accent : palette().muted);
-  button(icon::kLoop, "loop", Command::Loop, moves);
-  ImGui::PopStyleColor();
-  ImGui::SetNextItemWidth(px(66));
+  add(icon::kStepBack, "back", Command::StepBack, palette().text);
+  add(t.clock.playing() ? icon::kPause : icon::kPlay, "play", Command::Play, palette().text);
+  add(icon::kStep, "step", Command::Step, palette().text);
+  add(icon::kLoop, "loop", Command::Loop, t.clock.loops ? palette().accent : palette().muted);
+}
+
+void draw_speed(Clock& clock) {
+  ImGui::SetNextItemWidth(px(kSpeed));
   if (ImGui::BeginCombo("##speed", fmt::format("{:g}x", clock.speed()).c_str())) {
     for (int notch = -3; notch <= 3; ++notch) {
       const double speed = std::exp2(notch);
@@ -122,13 +138,64 @@ void draw_controls(const Transport& t) {
     }
     ImGui::EndCombo();
   }
-  ImGui::SameLine();
-  ImGui::AlignTextToFramePadding();
-  ImGui::Text("%d / %d", clock.frame() + 1, std::max(clock.frames(), 1));
-  ImGui::SameLine();
-  ImGui::TextDisabled("%.2f s", time_of(clock.clip(), clock.frame()));
-  ImGui::SameLine();
-  ImGui::TextUnformatted(t.readout.c_str());
+  ImGui::SameLine(0, control_gap());
+}
+
+// As wide as `widest`, so that what follows stands still.
+void add_text(std::vector<Control>& all, const std::string& text, const std::string& widest, ImU32 colour) {
+  const float width = ImGui::CalcTextSize(widest.c_str()).x + ImGui::GetStyle().ItemSpacing.x;
+  all.push_back({width, [=] {
+                   const float x = ImGui::GetCursorPosX();
+                   ImGui::AlignTextToFramePadding();
+                   ImGui::PushStyleColor(ImGuiCol_Text, colour);
+                   ImGui::TextUnformatted(text.c_str());
+                   ImGui::PopStyleColor();
+                   ImGui::SameLine(x + width, control_gap());
+                 }});
+}
+
+std::vector<Control> controls_of(const Transport& t) {
+  const auto& clock = t.clock;
+  const int frames = std::max(clock.frames(), 1);
+  const auto time = [](double seconds) { return fmt::format("{:.2f} s", seconds); };
+  std::vector<Control> all;
+  add_buttons(t, all);
+  all.push_back({px(kSpeed), [&t] { draw_speed(t.clock); }});
+  add_text(all, fmt::format("{} / {}", clock.frame() + 1, frames), fmt::format("{0} / {0}", frames),
+           palette().text);
+  add_text(all, time(time_of(clock.clip(), clock.frame())), time(clock.length()), palette().muted);
+  return all;
+}
+
+double room_for_controls() {
+  return std::max(ImGui::GetContentRegionAvail().x, 1.f);
+}
+
+std::vector<int> lines_of(const std::vector<Control>& controls) {
+  std::vector<double> widths;
+  for (const auto& control : controls) widths.push_back(control.width);
+  return folded(widths, control_gap(), room_for_controls());
+}
+
+// Beside the last control, or, where the widest there can be has no room, at the cursor.
+void draw_readout(const Transport& t) {
+  if (t.readout.empty()) return;
+  const auto widest = widest_readout(t.clips);
+  if (ImGui::GetContentRegionAvail().x < ImGui::CalcTextSize(widest.c_str()).x)
+    ImGui::SetTooltip("%s", t.readout.c_str());
+  else
+    ImGui::TextUnformatted(t.readout.c_str());
+}
+
+void draw_controls(const Transport& t) {
+  const auto controls = controls_of(t);
+  const auto lines = lines_of(controls);
+  for (size_t i = 0; i < controls.size(); ++i) {
+    if (i > 0 && lines[i] > lines[i - 1]) ImGui::NewLine();
+    controls[i].draw();
+  }
+  draw_readout(t);
+  ImGui::NewLine();
 }
 
 std::string figures(const PairQuality& quality, int frame) {
@@ -158,9 +225,12 @@ std::string row_text(const StripRow& row, int frame) {
   return text;
 }
 
-float transport_height(size_t rows) {
+float transport_height(const Transport& t) {
   const auto& style = ImGui::GetStyle();
-  return px(kTrack) + float(rows) * px(kRow) + ImGui::GetFrameHeight() + 2 * style.ItemSpacing.y;
+  const auto rows = strip_rows(t.state, t.clips).size();
+  const int lines = lines_of(controls_of(t)).back() + 1;
+  return px(kTrack) + float(rows) * px(kRow) + style.ItemSpacing.y +
+         float(lines) * (ImGui::GetFrameHeight() + style.ItemSpacing.y);
 }
 
 void draw_transport(const Transport& transport) {

@@ -31,8 +31,9 @@ struct Transport {
   const std::string& readout;
   std::function<void(Command)> apply;
 };
-// Height that draw_transport takes, in pixels of the screen.
-float transport_height(size_t rows);
+// Height that draw_transport takes where the cursor is, in pixels of the screen: controls that have no room
+// in a line go on in the next one.
+float transport_height(const Transport& transport);
 void draw_transport(const Transport& transport);
 
 }  // namespace sagelab::ui

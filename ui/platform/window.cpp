@@ -103,6 +103,7 @@ void Window::make_context(const WindowOptions&) {
   io.ConfigFlags |= ImGuiConfigFlags_DockingEnable;
   io.ConfigWindowsMoveFromTitleBarOnly = true;
   io.ConfigDockingAlwaysTabBar = true;
+  io.ConfigInputTextCursorBlink = false;  // a caret that stands needs no redrawing
   io.IniFilename = layout_.empty() ? nullptr : layout_.c_str();
   add_fonts();
   last_scale_ = display_scale();

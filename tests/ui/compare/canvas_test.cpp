@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <imgui_impl_null.h>
+#include <imgui_internal.h>
 #include <implot.h>
 
 #include <cmath>
@@ -32,7 +33,8 @@ class CanvasTest : public testing::Test {
     ImGui::GetIO().IniFilename = nullptr;
     ImGui_ImplNull_Init();
     apply_theme(true, 1);
-    frame(), frame();
+    first = frame();
+    frame();
   }
   void TearDown() override {
     ImGui_ImplNull_Shutdown();
@@ -78,6 +80,7 @@ class CanvasTest : public testing::Test {
     frame(), frame();
   }
 
+  std::vector<Action> first;  // of the first frame
   State state = two_results();
   Canvas canvas;
   FakeTextures textures;
@@ -86,9 +89,6 @@ class CanvasTest : public testing::Test {
 };
 
 TEST_F(CanvasTest, AsksOnceForFigures) {
-  Canvas fresh;
-  std::swap(canvas, fresh);
-  const auto first = frame();
   ASSERT_EQ(first.size(), 1u);
   const auto& measure = std::get<action::Measure>(first[0]);
   EXPECT_EQ(measure.a, 2u);
@@ -102,7 +102,7 @@ TEST_F(CanvasTest, FillsTheWindowAndFits) {
   EXPECT_LT(canvas.area().y1, 600);
   EXPECT_EQ(canvas.view().scale(), std::floor(canvas.area().width() / 16));
   ASSERT_EQ(canvas.panes().size(), 2u);
-  EXPECT_FALSE(canvas.animating());
+  EXPECT_LT(canvas.redraw_after(), 0);
 }
 
 TEST_F(CanvasTest, ButtonsThatDoNotFitGoOnInTheNextLine) {
@@ -113,10 +113,26 @@ TEST_F(CanvasTest, ButtonsThatDoNotFitGoOnInTheNextLine) {
   EXPECT_GT(canvas.area().height(), 300);
 }
 
+TEST_F(CanvasTest, EverythingFitsIntoASmallWindow) {
+  state.results[0].frames.picture = plain_picture(16, 1280, 720, 100);
+  for (const float width : {170.f, 250.f, 400.f, 800.f}) {
+    size = {width, 500};
+    frame(), frame();
+    move(middle());
+    const auto* window = ImGui::FindWindowByName("Compare");
+    EXPECT_LE(window->ContentSize.x, width) << width;
+    EXPECT_LE(window->ContentSize.y, 500) << width;
+    EXPECT_FALSE(canvas.under_cursor().empty()) << width;
+    move({-50, -50});
+  }
+}
+
 TEST_F(CanvasTest, KeysChooseTheMode) {
   move(middle());
   press(ImGuiKey_D);
   EXPECT_EQ(canvas.arrangement().mode, Mode::Difference);
+  canvas.wait_idle();
+  frame();
   ASSERT_EQ(textures.asked.size(), 1u);
   EXPECT_NE(textures.asked[0].first, state.results[1].frames.picture);
   press(ImGuiKey_T);
@@ -124,7 +140,8 @@ TEST_F(CanvasTest, KeysChooseTheMode) {
   EXPECT_LT(canvas.panes()[0].clip.y1, canvas.panes()[1].clip.y0);  // wide pictures: one above the other
   press(ImGuiKey_B);
   EXPECT_EQ(canvas.arrangement().mode, Mode::Flicker);
-  EXPECT_TRUE(canvas.animating());
+  EXPECT_GT(canvas.redraw_after(), 0);
+  EXPECT_LE(canvas.redraw_after(), 1 / canvas.arrangement().flicker_hz);
   press(ImGuiKey_2);
   EXPECT_EQ(canvas.arrangement().mode, Mode::Single);
   EXPECT_EQ(textures.asked.at(0).first, state.results[1].frames.picture);
@@ -152,11 +169,11 @@ TEST_F(CanvasTest, KeysMoveTheClockOfAll) {
   EXPECT_EQ(canvas.clock().speed(), 2);
   press(ImGuiKey_Space);
   EXPECT_TRUE(canvas.clock().playing());
-  EXPECT_TRUE(canvas.animating());
-  for (int i = 0; i < 10; ++i) frame();  // of a sixtieth second each, at twice the speed
+  EXPECT_GT(canvas.redraw_after(), 1. / 60);  // not before the next of 8 frames a second
+  for (int i = 0; i < 10; ++i) frame();       // of a sixtieth second each, at twice the speed
   EXPECT_GE(canvas.clock().frame(), 2);
   press(ImGuiKey_Space);
-  EXPECT_FALSE(canvas.animating());
+  EXPECT_LT(canvas.redraw_after(), 0);
 }
 
 TEST_F(CanvasTest, KeysAreForWhereTheMouseIs) {
@@ -212,19 +229,28 @@ TEST_F(CanvasTest, PixelsHaveTheirValues) {
 }
 
 TEST_F(CanvasTest, ADifferenceIsMadeOncePerFrameShown) {
+  const auto made = [&] {
+    canvas.wait_idle();
+    frame();
+    return canvas.differences_made();
+  };
   move(middle());
   press(ImGuiKey_D);
-  const int made = canvas.differences_made();
-  EXPECT_EQ(made, 1);
+  EXPECT_EQ(made(), 1);
+  EXPECT_EQ(textures.asked.at(0).first->pixels,
+            difference_picture({state.results[1].frames.picture, 0}, {state.results[0].frames.picture, 0},
+                               canvas.look())
+                .pixels);
   for (int i = 0; i < 5; ++i) frame();
-  EXPECT_EQ(canvas.differences_made(), 1);
+  EXPECT_EQ(made(), 1);
   press(ImGuiKey_RightArrow);
-  EXPECT_EQ(canvas.differences_made(), 2);
+  EXPECT_EQ(made(), 2);
   press(ImGuiKey_E);
   EXPECT_EQ(canvas.look().gain, 16);
-  EXPECT_EQ(canvas.differences_made(), 3);
+  EXPECT_EQ(made(), 3);
   press(ImGuiKey_E, ImGuiMod_Shift);
   EXPECT_EQ(canvas.look().gain, 8);
+  EXPECT_EQ(made(), 3);
 }
 
 TEST_F(CanvasTest, TheScrubberSeeks) {

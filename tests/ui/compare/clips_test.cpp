@@ -120,6 +120,17 @@ TEST(Readout, HasAllValuesAndWhatDiffers) {
   EXPECT_EQ(readout({clips[1]}, 0, {0, 0}), "x 0 y 0   B 110 0 0");
 }
 
+TEST(Readout, IsNeverWiderThanItsWidest) {
+  auto state = two_results();
+  state.results.push_back(result_of(3, plain_picture(1, 16, 8, 255), .3));
+  state.compared = {1, 2, 3};
+  const auto clips = clips_of(state);
+  EXPECT_EQ(
+      widest_readout(clips),
+      "x 16 y 8   A 888 888 888   B 888 888 888   C 888 888 888   B-A -888 -888 -888   C-A -888 -888 -888");
+  EXPECT_LE(readout(clips, 1.9, {15, 7}).size(), widest_readout(clips).size());
+}
+
 TEST(ToMeasure, IsWhatNobodyAskedFor) {
   using Pairs = std::vector<std::pair<Id, Id>>;
   auto state = two_results();

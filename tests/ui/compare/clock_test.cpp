@@ -125,5 +125,35 @@ TEST(Clock, FramesWithoutARateDoNotPlay) {
   EXPECT_FALSE(clock.playing());
 }
 
+TEST(Clock, SaysWhenTheNextFrameIsDue) {
+  auto clock = clock_of(8, 16);
+  EXPECT_LT(clock.until_change({8, 16}), 0);
+  clock.play(true);
+  EXPECT_DOUBLE_EQ(clock.until_change({8, 16}), .125);
+  EXPECT_DOUBLE_EQ(clock.until_change({2, 4}), .5);
+  clock.tick(100.1);
+  EXPECT_NEAR(clock.until_change({8, 16}), .025, 1e-9);
+  clock.faster(1);
+  EXPECT_NEAR(clock.until_change({8, 16}), .0125, 1e-9);
+  clock.faster(-1);
+  clock.tick(101.8);
+  EXPECT_NEAR(clock.until_change({2, 4}), .2, 1e-9);  // its last frame: until all start again
+  EXPECT_NEAR(clock.until_change({8, 4}), .2, 1e-9);  // shorter than the others
+  EXPECT_NEAR(clock.until_change({1, 9}), .2, 1e-9);  // longer: its next one would come too late
+}
+
+TEST(Clock, WokenWhenItSaysShowsEachFrameOnce) {
+  for (const double fps : {7., 8., 23.976, 30.}) {
+    auto clock = clock_of(fps, 50);
+    clock.play(true);
+    double now = 100;
+    for (int i = 1; i < 120; ++i) {
+      now += clock.until_change({fps, 50}) + 1e-7;
+      clock.tick(now);
+      EXPECT_EQ(clock.frame(), i % 50) << fps;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sagelab::ui

@@ -119,5 +119,20 @@ TEST(PaneAt, IsTheVisiblePart) {
   EXPECT_EQ(pane_at(panes, {210, 220}), -1);
 }
 
+TEST(Folded, GoesOnInTheNextLine) {
+  using Lines = std::vector<int>;
+  EXPECT_EQ(folded({10, 10, 10}, 2, 34), (Lines{0, 0, 0}));
+  EXPECT_EQ(folded({10, 10, 10}, 2, 33), (Lines{0, 0, 1}));
+  EXPECT_EQ(folded({10, 40, 10, 10}, 2, 22), (Lines{0, 1, 2, 2}));
+  EXPECT_EQ(folded({40}, 2, 22), (Lines{0}));
+  EXPECT_TRUE(folded({}, 2, 22).empty());
+}
+
+TEST(Flicker, SaysWhenItChanges) {
+  EXPECT_DOUBLE_EQ(until_flicker(3.125, 2), .375);
+  EXPECT_DOUBLE_EQ(until_flicker(3.5, 2), .5);
+  EXPECT_NE(flicker_index(3.125, 2, 2), flicker_index(3.125 + .375, 2, 2));
+}
+
 }  // namespace
 }  // namespace sagelab::ui

@@ -71,20 +71,5 @@ TEST(DifferencePicture, TheSmallerOneIsStretched) {
   EXPECT_EQ(made.pixels[12], 2);
 }
 
-TEST(DifferenceCache, MakesEachPairOnce) {
-  const Shot a{picture(1, 1, {10, 0, 0, 20, 0, 0}), 0}, b{picture(1, 1, {0, 0, 0, 0, 0, 0}), 0};
-  DifferenceCache cache;
-  const auto first = cache.of(a, b, {});
-  EXPECT_EQ(cache.of(a, b, {}), first);
-  EXPECT_EQ(cache.made(), 1);
-  EXPECT_NE(cache.of(b, a, {}), first);
-  EXPECT_NE(cache.of({a.picture, 1}, b, {}), first);
-  EXPECT_NE(cache.of(a, b, {DifferenceKind::Signed, 9}), first);
-  EXPECT_EQ(cache.made(), 4);
-  EXPECT_EQ(cache.of(a, b, {}), first);
-  EXPECT_EQ(cache.made(), 4);
-  EXPECT_NE(cache.of(a, {a.picture, 1}, {}), first);
-}
-
 }  // namespace
 }  // namespace sagelab::ui

@@ -31,11 +31,15 @@ struct Driver {
 // The driver of a running scene.
 Driver& driver_of(ImGuiTestContext* context);
 // Frames go by until something holds; false after so many seconds.
+  FrameTimes times = {};           // of frames since a scene last emptied it
+  double first_shown = 0;          // seconds from the start of the process
+  std::atomic<bool> awake = true;  // draws all the time; else only when the window itself would
 bool until(ImGuiTestContext* context, const std::function<bool()>& holds, double seconds = 120);
 // A PNG of the whole window, as it is drawn.
 void take_shot(ImGuiTestContext* context, const std::string& name);
 
 void add_scenes(Driver& driver);
-void add_soak(Driver& driver);  // 200 short runs with switches at every step
+void add_soak(Driver& driver);    // 200 short runs with switches at every step
+void add_timing(Driver& driver);  // what frames take, idle and at work
 
 }  // namespace sagelab::gui

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// driver OUT [--soak]: exit 0 where every scene held. XDG_STATE_HOME is not touched: the state lies in OUT.
+// driver OUT [--soak | --timing]: exit 0 where every scene held. XDG_STATE_HOME is not touched: the state
+// lies in OUT.
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 
 #include "app/commands/places.h"
@@ -33,7 +33,13 @@ void print_failures(ImGuiTestEngine* engine) {
   }
 }
 
-int drive(const std::filesystem::path& out, bool soak) {
+void (*scenes_of(const std::string& flag))(Driver&) {
+  if (flag.empty()) return add_scenes;
+  if (flag == "--soak") return add_soak;
+  return flag == "--timing" ? add_timing : nullptr;
+}
+
+int drive(const std::filesystem::path& out, void (*add)(Driver&)) {
   // Of an earlier run; what else is there is written over.
   for (const auto* made : {"state", "layout.ini"}) std::filesystem::remove_all(out / made);
   std::filesystem::create_directories(out);
@@ -49,23 +55,22 @@ int drive(const std::filesystem::path& out, bool soak) {
     io.ConfigWatchdogWarning = io.ConfigWatchdogKillTest = 1200;
     io.ConfigSavedSettings = false;
     io.ConfigVerboseLevelOnError = ImGuiTestVerboseLevel_Debug;
-    soak ? add_soak(driver) : add_scenes(driver);
+    add(driver);
     ImGuiTestEngine_Start(engine, ImGui::GetCurrentContext());
     ImGuiTestEngine_QueueTests(engine, ImGuiTestGroup_Tests);
     LoopHooks hooks;
-    hooks.always_draw = true;
+    hooks.always_draws = [&] { return driver.awake.load(); };
     hooks.before_swap = [&] { write_shot(driver); };
-    hooks.after_frame = [&] {
+    hooks.after_frame = [&](const FrameTime& time) {
+      if (driver.first_shown == 0) driver.first_shown = process_age();
+      driver.times.add(time);
       ImGuiTestEngine_PostSwap(engine);
       if (const auto error = window.gl_error()) driver.gl_errors.push_back(error);
       if (ImGuiTestEngine_IsTestQueueEmpty(engine) && !program.state().closing)
         program.execute({ui::action::CloseAnyway{}});
     };
     const auto times = run(window, program, hooks);
-    std::printf(
-        "%d frames, the window's own work %.2f ms on average, %.2f ms at most; longest lock wait %.3f ms\n",
-        times.frames, times.sum_own / times.frames * 1e3, times.longest_own * 1e3,
-        times.longest_lock_wait * 1e3);
+    std::printf("%s\n", times.text().c_str());
     ImGuiTestEngineResultSummary summary;
     ImGuiTestEngine_GetResultSummary(engine, &summary);
     failed = summary.CountTested - summary.CountSuccess + int(driver.gl_errors.size());
@@ -82,13 +87,13 @@ int drive(const std::filesystem::path& out, bool soak) {
 }  // namespace sagelab::gui
 
 int main(int argc, char** argv) {
-  const bool soak = argc == 3 && std::strcmp(argv[2], "--soak") == 0;
-  if (argc < 2 || (argc == 3 && !soak) || argc > 3) {
-    std::fprintf(stderr, "driver OUT [--soak]\n");
+  const auto add = argc == 2 || argc == 3 ? sagelab::gui::scenes_of(argc == 3 ? argv[2] : "") : nullptr;
+  if (!add) {
+    std::fprintf(stderr, "driver OUT [--soak | --timing]\n");
     return 2;
   }
   try {
-    return sagelab::gui::drive(argv[1], soak);
+    return sagelab::gui::drive(argv[1], add);
   } catch (const sagelab::ui::WindowError& e) {
     std::fprintf(stderr, "%s; %s\n", e.what(), e.hint.c_str());
     return 1;

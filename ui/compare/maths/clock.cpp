@@ -68,6 +68,13 @@ void Clock::seek_frame(int frame) {
   seek(time_of(clip_, std::clamp(frame, 0, std::max(clip_.frames - 1, 0))));
 }
 
+double Clock::until_change(const ClipTime& clip) const {
+  if (!playing_) return -1;
+  const int next = frame_at(clip, time_) + 1;
+  const double at = next < clip.frames ? std::min(time_of(clip, next), length()) : length();
+  return std::max(at - time_, 0.) / speed_;
+}
+
 void Clock::faster(int notches) {
   speed_ = std::clamp(speed_ * std::exp2(notches), kSlowest, kFastest);
 }

@@ -29,6 +29,10 @@ class Clock {
   void seek_frame(int frame);
   void faster(int notches);  // speed doubles with each, halves with negative ones: 1/8 to 8
 
+  // Seconds from the last tick until this clip shows another frame, or the clock starts again or stands
+  // still; negative: it stands.
+  double until_change(const ClipTime& clip) const;
+
   bool playing() const { return playing_; }
   double time() const { return time_; }
   double speed() const { return speed_; }

@@ -43,6 +43,10 @@ int flicker_index(double now, double hz, int count) {
   return int(int64_t(std::floor(now * hz)) % count);
 }
 
+double until_flicker(double now, double hz) {
+  return (std::floor(now * hz) + 1) / hz - now;
+}
+
 std::vector<Pane> panes_of(const Arrangement& a, const Box& canvas, Extent picture, double gap, double now) {
   std::vector<Pane> panes;
   if (a.count < 1 || canvas.width() <= 0 || canvas.height() <= 0) return panes;
@@ -84,6 +88,18 @@ int line_at(const Arrangement& a, const Box& canvas, double x, double reach) {
     reach = away, best = i;
   }
   return best;
+}
+
+std::vector<int> folded(const std::vector<double>& widths, double gap, double room) {
+  std::vector<int> lines;
+  int line = 0;
+  double taken = 0;
+  for (const double width : widths) {
+    if (taken > 0 && taken + gap + width > room) ++line, taken = 0;
+    taken += (taken > 0 ? gap : 0) + width;
+    lines.push_back(line);
+  }
+  return lines;
 }
 
 int pane_at(const std::vector<Pane>& panes, Point at) {

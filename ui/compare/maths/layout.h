@@ -34,10 +34,15 @@ std::vector<Pane> panes_of(const Arrangement& arrangement, const Box& canvas, Ex
                            double now);
 // The picture that flicker shows at a time.
 int flicker_index(double now, double hz, int count);
+// Seconds until it shows another one.
+double until_flicker(double now, double hz);
 // Where the lines are when one is dragged to a part of the width: in order, within the canvas.
 std::array<double, 2> drag_line(std::array<double, 2> lines, int count, int line, double to);
 // The line within `reach` of x, the nearest first; -1: none.
 int line_at(const Arrangement& arrangement, const Box& canvas, double x, double reach);
+// The line of each of some things of these widths, in a row with gaps that goes on in the next line where it
+// has no room. What is wider than a line has one of its own.
+std::vector<int> folded(const std::vector<double>& widths, double gap, double room);
 // The index of the pane under a point; -1: none.
 int pane_at(const std::vector<Pane>& panes, Point at);
 

@@ -88,15 +88,4 @@ Picture difference_picture(const Shot& shown, const Shot& against, const Differe
   return made;
 }
 
-std::shared_ptr<const Picture> DifferenceCache::of(const Shot& shown, const Shot& against,
-                                                   const DifferenceLook& look) {
-  for (const auto& entry : entries_)
-    if (entry.picture && entry.shown == shown && entry.against == against && entry.look == look)
-      return entry.picture;
-  auto& entry = entries_[next_++ % entries_.size()];
-  entry = {shown, against, look, std::make_shared<const Picture>(difference_picture(shown, against, look))};
-  ++made_;
-  return entry.picture;
-}
-
 }  // namespace sagelab::ui

@@ -43,21 +43,4 @@ Rgb colour_of_difference(const std::array<int, 3>& difference, const DifferenceL
 // One frame, as large as the larger of the two in each direction; the smaller one is stretched.
 Picture difference_picture(const Shot& shown, const Shot& against, const DifferenceLook& look);
 
-// The latest difference pictures, made once for each pair of frames and look.
-class DifferenceCache {
- public:
-  std::shared_ptr<const Picture> of(const Shot& shown, const Shot& against, const DifferenceLook& look);
-  int made() const { return made_; }
-
- private:
-  struct Entry {
-    Shot shown, against;
-    DifferenceLook look;
-    std::shared_ptr<const Picture> picture;
-  };
-  std::array<Entry, 4> entries_;  // two panes, and what they showed before
-  size_t next_ = 0;
-  int made_ = 0;
-};
-
 }  // namespace sagelab::ui
