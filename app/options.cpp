@@ -14,7 +14,7 @@
 #include "app/media/output.h"
 #include "app/replay/origin.h"
 #include "attention/registry.h"
-#include "pipelines/common/weight_files.h"
+#include "pipelines/common/weights/weight_files.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/utf8.h"
 #include "pipelines/registry.h"

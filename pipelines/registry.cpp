@@ -11,7 +11,7 @@
 
 #include "attention/error.h"
 #include "pipelines/cogvideox/pipeline.h"
-#include "pipelines/common/weight_files.h"
+#include "pipelines/common/weights/weight_files.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/files/sha256.h"
 #include "pipelines/core/weights.h"

@@ -10,7 +10,7 @@
 #include <optional>
 
 #include "attention/error.h"
-#include "pipelines/common/weight_files.h"
+#include "pipelines/common/weights/weight_files.h"
 #include "pipelines/registry.h"
 
 namespace sagelab {

@@ -15,7 +15,7 @@
 #include "pipelines/cogvideox/plan.h"
 #include "pipelines/cogvideox/sampler.h"
 #include "pipelines/common/folder.h"
-#include "pipelines/common/offload.h"
+#include "pipelines/common/outlook.h"
 #include "pipelines/common/preview.h"
 
 namespace sagelab::cogvideox {

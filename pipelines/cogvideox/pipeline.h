@@ -17,7 +17,7 @@
 #include "pipelines/cogvideox/positions.h"
 #include "pipelines/cogvideox/transformer.h"
 #include "pipelines/cogvideox/vae/decoder.h"
-#include "pipelines/common/weight_files.h"
+#include "pipelines/common/weights/weight_files.h"
 #include "pipelines/core/memory.h"
 #include "pipelines/pipeline.h"
 #include "pipelines/registry.h"

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "pipelines/common/weight_files.h"
+#include "pipelines/common/weights/weight_files.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/weights.h"
 #include "pipelines/registry.h"

@@ -33,7 +33,12 @@ void choose_for_memory(Request& r, const std::function<Peaks(const Request&)>& p
   if (r.offload == "auto") {
     r.offload = "none";
     if (!fits("")) r.offload = "encoders";
+    if (!fits("denoise") && r.device != "cpu") r.offload = "layers";
   }
+}
+
+bool frees_encoders(const Request& request) {
+  return request.offload == "encoders" || request.offload == "layers";
 }
 
 Plan::Component component_of(const std::string& name, const std::vector<TensorInfo>& files, int64_t bytes,

@@ -17,11 +17,15 @@ using Peaks = std::vector<std::pair<std::string, int64_t>>;  // by phase, bytes
 
 // Chooses vae_tiling and offload where they are "auto", in this order, so that tensors stay within
 // `available` bytes: the VAE is cut only where freeing all else would not do, encoders and the transformer
-// are freed only where keeping them would not fit. Choices that can change bits or memory are made once, and
+// are freed only where keeping them would not fit, and the transformer's blocks stay in host memory only
+// where it would not fit alone. Choices that can change bits or memory are made once, and
 // stored. While offload is still "auto", peaks() should tell the peak of decoding of a run which has freed
 // all else.
 void choose_for_memory(Request& request, const std::function<Peaks(const Request&)>& peaks,
                        int64_t available);
+
+// Whether a resolved request frees text encoders once the prompt is encoded.
+bool frees_encoders(const Request& request);
 
 // What a run asks of attention, and its peaks; both of a request with device and dtype filled in.
 struct Outlook {

@@ -10,7 +10,7 @@
 
 #include "attention/dtype.h"
 #include "attention/error.h"
-#include "pipelines/common/offload.h"
+#include "pipelines/common/outlook.h"
 #include "pipelines/common/preview.h"
 #include "pipelines/text/clip/tokenizer.h"
 

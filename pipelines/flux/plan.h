@@ -13,7 +13,7 @@
 
 #include "attention/attention.h"
 #include "pipelines/common/outlook.h"
-#include "pipelines/common/weight_files.h"
+#include "pipelines/common/weights/weight_files.h"
 #include "pipelines/core/config.h"
 #include "pipelines/flux/config.h"
 #include "pipelines/flux/tokens.h"

@@ -10,7 +10,7 @@
 
 #include "attention/error.h"
 #include "pipelines/common/checks.h"
-#include "pipelines/common/offload.h"
+#include "pipelines/common/outlook.h"
 #include "pipelines/common/preview.h"
 #include "pipelines/common/prompts/tokens.h"
 #include "pipelines/image/picture.h"

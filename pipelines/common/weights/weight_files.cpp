@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/common/weight_files.h"
+#include "pipelines/common/weights/weight_files.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
