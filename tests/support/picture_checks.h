@@ -2,7 +2,6 @@
 // More of what the tests of picture pipelines share: memory, mutants, released names.
 #pragma once
 
-#include "attention/error.h"
 #include "tests/support/picture_runs.h"
 
 namespace sagelab::testing {
@@ -81,16 +80,6 @@ inline void expect_released_names(const Family& family, const std::filesystem::p
       EXPECT_EQ(ours, entry.at("names")) << variant << " " << component;
     }
   }
-}
-
-// What resolving a request is refused with; empty where it is not.
-inline std::string refusal(const Family& family, const Request& request) {
-  try {
-    family.resolve(request);
-  } catch (const Error& e) {
-    return std::string(e.what()) + "; " + e.hint();
-  }
-  return {};
 }
 
 }  // namespace sagelab::testing

@@ -4,20 +4,17 @@
 
 #include <ATen/ATen.h>
 
-#include <functional>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "attention/registry.h"
 #include "pipelines/flux/tokens.h"
 #include "pipelines/flux/transformer.h"
-#include "tests/support/parity.h"
+#include "tests/support/transformer_parity.h"
 
 namespace sagelab::flux {
 inline constexpr const char* kFixtureNames[] = {"schnell", "dev", "odd_config", "default_axes"};
-inline constexpr const char* kStem = "diffusion_pytorch_model";
-inline constexpr double kBound = 2e-6;
+using testing::kBound;
+using testing::kStem;
+using testing::run;
 
 inline std::filesystem::path folder_of(const std::string& name) {
   return testing::fixture("flux", name) / "transformer";
@@ -28,15 +25,11 @@ inline testing::Dump dump_of(const std::string& name) {
 }
 
 inline TransformerConfig config_of(const std::string& name) {
-  Config file(folder_of(name) / "config.json");
-  return TransformerConfig(file);
+  return testing::config_in<TransformerConfig>(folder_of(name));
 }
 
 inline Transformer open(const std::string& name, Target target = {}) {
-  const Weights w(open_folder(folder_of(name), kStem), target);
-  Transformer transformer(w, config_of(name));
-  w.require_all_read();
-  return transformer;
+  return testing::open_model<Transformer, TransformerConfig>(folder_of(name), target);
 }
 
 inline Grid grid_of(const testing::Dump& dump) {
@@ -50,15 +43,6 @@ inline Inputs inputs_of(const testing::Dump& dump, const TransformerConfig& conf
   if (dump.has("guidance")) in.guidance = dump["guidance"];
   in.rope = rope_table(config, in.text.size(1), grid_of(dump), target);
   return in;
-}
-
-using Observe = std::function<void(const std::string&, const at::Tensor&)>;
-
-inline at::Tensor run(const Transformer& transformer, const Inputs& in, Observe observe = {},
-                      const std::string& spec = "sdpa") {
-  const auto backend = attention::make_backend(spec);
-  attention::Recorder recorder;
-  return transformer(in, {*backend, recorder, {}, {}, std::move(observe)});
 }
 
 }  // namespace sagelab::flux

@@ -22,7 +22,7 @@ std::map<std::string, at::Tensor> stages_of(const std::string& name, const testi
   std::map<std::string, at::Tensor> all;
   for (const std::string mode : kModes) {
     const Request request = flux_family().resolve(pipeline_request(name, mode));
-    const Steps steps = steps_of(request);
+    const testing::Steps steps = testing::steps_of(flux_family(), request);
     const bool guided = mode == "guided";
     all["pooled"] = steps.conditioning.pooled.slice(0, guided);
     all["embeds"] = steps.conditioning.embeds.slice(0, guided);
@@ -32,19 +32,10 @@ std::map<std::string, at::Tensor> stages_of(const std::string& name, const testi
     all[mode + ".sigmas"] = steps.sigmas;
     const std::string last = fmt::format("{}.latents.{}", mode, steps.latents.size() - 1);
     all[last] = steps.latents.back();
-    all[mode + ".image"] = decoded(request, dump[last]);
+    all[mode + ".image"] = testing::decoded(flux_family(), request, dump[last]);
     all[mode + ".pixels"] = pixels_of(to_picture(all[mode + ".image"]));
   }
   return all;
-}
-
-double bound_of(const std::string& stage) {
-  if (stage == "noise") return 0;
-  if (stage.ends_with("pooled") || stage.ends_with("embeds")) return 2e-6;
-  if (stage.ends_with("sigmas")) return 1e-7;
-  if (stage.ends_with("image")) return 5e-6;
-  if (stage.ends_with("pixels")) return 1e-3;
-  return 1e-5;
 }
 
 class PipelineMutation : public ::testing::TestWithParam<Fixture> {};
@@ -53,18 +44,7 @@ TEST_P(PipelineMutation, EveryMutantFails) {
   const testing::Dump dump = pipeline_dump(GetParam().name);
   const testing::Dump mutants(pipeline_fixture(GetParam().name) / "mutants.safetensors");
   EXPECT_GE(mutants.tensors().size(), GetParam().least);
-  const auto ours = stages_of(GetParam().name, dump);
-  fmt::print("{:<46} {:<18} {:>10} {:>10} {:>10}\n", "mutant", "stage", "ours", "allowed", "mutant");
-  for (const auto& [label, wrong] : mutants.tensors()) {
-    const auto bar = label.find('|');
-    const std::string mutant = label.substr(0, bar), stage = label.substr(bar + 1);
-    const double allowed = bound_of(stage);
-    const double right = testing::relative_l2(ours.at(stage), dump[stage]);
-    const double off = testing::relative_l2(ours.at(stage), wrong);
-    fmt::print("{:<46} {:<18} {:>10.1e} {:>10.1e} {:>10.1e}\n", mutant, stage, right, allowed, off);
-    EXPECT_LE(right, allowed) << stage;
-    EXPECT_GT(off, 3 * allowed) << mutant << " is within reach of the bound of " << stage;
-  }
+  testing::expect_mutants_fail(stages_of(GetParam().name, dump), dump, mutants, testing::pipeline_bound);
 }
 
 INSTANTIATE_TEST_SUITE_P(Flux, PipelineMutation,

@@ -7,10 +7,10 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <stop_token>
 #include <tuple>
 
 #include "tests/pipelines/flux/fixture.h"
+#include "tests/support/joint_only.h"
 
 namespace sagelab::flux {
 namespace {
@@ -19,36 +19,6 @@ using testing::Dump;
 using testing::matches;
 using testing::relative_l2;
 
-// Refuses every way in but the joint call, and notes what the calls were.
-class JointOnly final : public attention::Backend {
- public:
-  struct Seen {
-    attention::Site site;
-    std::vector<int64_t> rows;         // of each segment
-    std::vector<int64_t> out_strides;  // of a row of each segment's result
-    std::vector<const void*> q_norms;
-  };
-  std::string name() const override { return "joint-only"; }
-  std::string unsupported(const attention::Problem&) const override { return {}; }
-  attention::Output run(const attention::Call&, attention::Recorder&) const override {
-    throw std::logic_error("attention beside run_joint");
-  }
-  void run_joint(const attention::JointCall& call, attention::Recorder& recorder) const override {
-    Seen one{call.site, {}, {}, {}};
-    for (const attention::Segment& s : call.segments) {
-      one.rows.push_back(s.q.size(1));
-      one.out_strides.push_back(s.out.stride(1));
-      one.q_norms.push_back(s.q_norm.weight.const_data_ptr());
-    }
-    one_view = one_view && attention::destination(call).defined();
-    seen.push_back(one);
-    inner->run_joint(call, recorder);
-  }
-  attention::BackendPtr inner = attention::make_backend("sdpa");
-  mutable std::vector<Seen> seen;
-  mutable bool one_view = true;  // a backend could write every call's result in place
-};
-
 class TransformerParity : public ::testing::TestWithParam<const char*> {
  protected:
   const Dump dump_ = dump_of(GetParam());
@@ -56,20 +26,10 @@ class TransformerParity : public ::testing::TestWithParam<const char*> {
 
 TEST_P(TransformerParity, EveryStage) {
   const Transformer model = open(GetParam());
-  std::map<std::string, at::Tensor> stages;
-  const at::Tensor output = run(model, inputs_of(dump_, model.config()),
-                                [&](const auto& name, const auto& value) { stages[name] = value; });
   std::vector<std::string> names = {"temb", "x_embedder", "context_embedder"};
   for (int64_t i = 0; i < model.config().layers; ++i) names.push_back(fmt::format("block.{}", i));
   for (int64_t i = 0; i < model.config().single_layers; ++i) names.push_back(fmt::format("single.{}", i));
-  EXPECT_EQ(stages.size(), names.size());
-  stages["output"] = output;
-  names.push_back("output");
-  for (const auto& name : names) {
-    ASSERT_TRUE(stages.count(name)) << name << " was not observed";
-    EXPECT_TRUE(matches(stages[name], dump_, name, kBound));
-    RecordProperty(name, fmt::format("{:.2e}", relative_l2(stages[name], dump_[name])));
-  }
+  testing::expect_stages(model, inputs_of(dump_, model.config()), dump_, names);
 }
 
 TEST_P(TransformerParity, ARowOfABatchAlone) {
@@ -92,7 +52,7 @@ TEST_P(TransformerParity, TheSameCallGivesTheSameBits) {
 TEST_P(TransformerParity, EveryBlockIsOneJointCall) {
   const Transformer model = open(GetParam());
   const TransformerConfig& c = model.config();
-  const JointOnly backend;
+  const testing::JointOnly backend;
   attention::Recorder recorder;
   attention::Site site;
   site.step = 3;
@@ -103,15 +63,13 @@ TEST_P(TransformerParity, EveryBlockIsOneJointCall) {
   ASSERT_EQ(backend.seen.size(), size_t(c.blocks()));
   const int64_t text = in.text.size(1), image = in.tokens.size(1);
   for (int64_t i = 0; i < c.blocks(); ++i) {
-    const JointOnly::Seen& one = backend.seen[size_t(i)];
+    const testing::JointOnly::Seen& one = backend.seen[size_t(i)];
     const bool single = i >= c.layers;
     EXPECT_EQ(one.site.layer, i);
     EXPECT_EQ(one.site.call, i);
     EXPECT_EQ(one.site.layers, c.blocks());
     EXPECT_EQ(one.site.block, single ? "single" : "double");
-    EXPECT_EQ(one.site.step, 3);
-    EXPECT_EQ(one.site.steps, 7);
-    EXPECT_EQ(one.site.branch, attention::Branch::Uncond);
+    testing::JointOnly::expect_run(one, site);
     EXPECT_EQ(one.rows, single ? std::vector<int64_t>{text + image} : (std::vector<int64_t>{text, image}));
     // Single blocks: columns [0, D) of what the output projection reads.
     EXPECT_THAT(one.out_strides, ::testing::Each(single ? c.dim() + c.ff_dim() : c.dim()));
@@ -132,24 +90,12 @@ TEST_P(TransformerParity, TheReferenceWritesToTheSamePlaces) {
 TEST_P(TransformerParity, StopsBetweenBlocks) {
   const Transformer model = open(GetParam());
   const Inputs in = inputs_of(dump_, model.config());
-  const auto backend = attention::make_backend("sdpa");
-  for (const std::string where : {"block.0", "single.0"}) {
-    if (where == "single.0" && model.config().single_layers == 1) continue;  // nothing is left to stop
-    attention::Recorder recorder;
-    std::stop_source stop;
-    std::string last;
-    const auto observe = [&](const std::string& name, const at::Tensor&) {
-      last = name;
-      if (name == where) stop.request_stop();
-    };
-    EXPECT_THROW(model(in, {*backend, recorder, {}, stop.get_token(), observe}), Cancelled);
-    EXPECT_EQ(last, where);
-  }
+  testing::expect_stop_after("block.0", model, in);
+  if (model.config().single_layers > 1) testing::expect_stop_after("single.0", model, in);
 }
 
 // Against the fp32 truth, half precision loses no more here than in diffusers on the same device.
 TEST_P(TransformerParity, HalfPrecisionLosesNoMoreThanDiffusers) {
-  const at::Tensor truth = dump_["output"];
   for (const auto& [key, device, dtype] : {std::tuple{"bf16.cpu", at::kCPU, at::kBFloat16},
                                            {"fp16.cpu", at::kCPU, at::kHalf},
                                            {"bf16.cuda", at::kCUDA, at::kBFloat16},
@@ -159,10 +105,7 @@ TEST_P(TransformerParity, HalfPrecisionLosesNoMoreThanDiffusers) {
     const at::Tensor output = run(model, inputs_of(dump_, model.config(), {device, dtype}));
     EXPECT_EQ(output.scalar_type(), dtype);
     EXPECT_EQ(output.device().type(), device);
-    const double error = relative_l2(output, truth), allowed = 1.1 * relative_l2(dump_[key], truth);
-    EXPECT_LE(error, allowed) << key;
-    EXPECT_GT(error, allowed / 4) << key << " cannot be this exact: what ran was something else";
-    RecordProperty(key, fmt::format("{:.3f}", error / allowed * 1.1));
+    testing::expect_no_more_loss(output, dump_, key);
   }
 }
 
@@ -187,12 +130,8 @@ TEST_P(TransformerParity, HalfPrecisionRoundsItsConditionsAlike) {
 
 // What the constructor asks for on the meta device is what the file holds.
 TEST_P(TransformerParity, NamesAndShapesOnMetaAreTheFiles) {
-  const Weights w(shape_source(), {at::kMeta, at::kFloat});
-  const Transformer transformer(w, config_of(GetParam()));
-  std::vector<std::pair<std::string, std::vector<int64_t>>> stored;
-  for (const TensorInfo& info : list_folder(folder_of(GetParam()), kStem))
-    stored.emplace_back(info.key, info.shape);
-  EXPECT_EQ(w.requested(), stored);
+  EXPECT_EQ(testing::asked_for<Transformer>(config_of(GetParam())),
+            testing::stored_in(folder_of(GetParam())));
 }
 
 TEST_P(TransformerParity, RandomWeightsRun) {
@@ -232,14 +171,7 @@ TEST(FluxInputs, WrongShapesAreNamed) {
   const Transformer model = open("dev");
   const Inputs right = inputs_of(dump, model.config());
   const auto message = [&](const std::function<void(Inputs&)>& spoil) {
-    Inputs in = right;
-    spoil(in);
-    try {
-      run(model, in);
-    } catch (const c10::Error& e) {
-      return std::string(e.what_without_backtrace());
-    }
-    return std::string("nothing was thrown");
+    return testing::complaint(model, right, spoil);
   };
   using ::testing::HasSubstr;
   EXPECT_THAT(message([](Inputs& in) { in.tokens = in.tokens.narrow(2, 0, 5); }),
@@ -276,10 +208,9 @@ TEST(FluxAttention, QuantizedAttentionIsNear) {
 
 int64_t parameters_of(const nlohmann::json& values) {
   Config file(values, "config.json");
-  const Weights w(shape_source(), {at::kMeta, at::kBFloat16});
-  const Transformer transformer(w, TransformerConfig(file));
   int64_t sum = 0;
-  for (const auto& [name, shape] : w.requested()) sum += c10::multiply_integers(shape);
+  for (const auto& [name, shape] : testing::asked_for<Transformer>(TransformerConfig(file)))
+    sum += c10::multiply_integers(shape);
   return sum;
 }
 

@@ -4,19 +4,17 @@
 
 #include <ATen/ATen.h>
 
-#include <functional>
 #include <string>
-#include <utility>
 
-#include "attention/registry.h"
 #include "pipelines/sd3/transformer.h"
-#include "tests/support/parity.h"
+#include "tests/support/transformer_parity.h"
 
 namespace sagelab::sd3 {
 
 inline constexpr const char* kFixtureNames[] = {"sd3", "large", "medium", "odd_config"};
-inline constexpr const char* kStem = "diffusion_pytorch_model";
-inline constexpr double kBound = 2e-6;
+using testing::kBound;
+using testing::kStem;
+using testing::run;
 
 inline std::filesystem::path folder_of(const std::string& name) {
   return testing::fixture("sd3", name) / "transformer";
@@ -27,29 +25,16 @@ inline testing::Dump dump_of(const std::string& name) {
 }
 
 inline TransformerConfig config_of(const std::string& name) {
-  Config file(folder_of(name) / "config.json");
-  return TransformerConfig(file);
+  return testing::config_in<TransformerConfig>(folder_of(name));
 }
 
 inline Transformer open(const std::string& name, Target target = {}) {
-  const Weights w(open_folder(folder_of(name), kStem), target);
-  Transformer transformer(w, config_of(name));
-  w.require_all_read();
-  return transformer;
+  return testing::open_model<Transformer, TransformerConfig>(folder_of(name), target);
 }
 
 inline Inputs inputs_of(const testing::Dump& dump, Target target = {}) {
   const auto moved = [&](const char* name) { return dump[name].to(target.device, target.dtype); };
   return {moved("latents"), moved("text"), moved("pooled"), dump["t"]};
-}
-
-using Observe = std::function<void(const std::string&, const at::Tensor&)>;
-
-inline at::Tensor run(const Transformer& transformer, const Inputs& in, Observe observe = {},
-                      const std::string& spec = "sdpa") {
-  const auto backend = attention::make_backend(spec);
-  attention::Recorder recorder;
-  return transformer(in, {*backend, recorder, {}, {}, std::move(observe)});
 }
 
 }  // namespace sagelab::sd3

@@ -4,6 +4,7 @@
 
 #include "pipelines/sd3/pipeline.h"
 #include "tests/support/picture_checks.h"
+#include "tests/support/picture_habits.h"
 
 namespace sagelab::sd3 {
 

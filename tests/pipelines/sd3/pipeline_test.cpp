@@ -80,6 +80,12 @@ TEST_P(Parity, Decoding) {
 
 TEST_P(Parity, Picture) {
   testing::expect_picture(sd3_family(), request, dump[mode + ".pixels"]);
+  const Plan plan = sd3_family().plan(request);
+  const SkipGuidance skip = skip_guidance_of(Folder(request), request);
+  int forwards = plan.steps * (guided ? 2 : 1);
+  for (int i = 0; i < plan.steps; ++i) forwards += skip.at(i, plan.steps);
+  EXPECT_EQ(plan.forwards, forwards);
+  EXPECT_EQ(forwards > 2 * plan.steps, mode == "skipped");
 }
 
 TEST_P(Parity, PlanPredictsThePeaks) {
@@ -143,17 +149,8 @@ TEST(Sd3Pipeline, WithoutT5ZerosStandForItsRows) {
 }
 
 TEST(Sd3Pipeline, NoiseIsDrawnInTheDtypeOfTheText) {
-  const c10::InferenceMode inference;
-  for (const std::string name : kPipelineNames) {
-    Request request = pipeline_request(name, "plain");
-    request.dtype = "bf16";
-    request = sd3_family().resolve(request);
-    OneRun run;
-    StableDiffusion3 pipeline(request);
-    const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
-    EXPECT_EQ(state->latents.scalar_type(), at::kBFloat16);
-    EXPECT_TRUE(at::equal(state->latents.to(at::kFloat), pipeline_dump(name)["plain.bf16.noise"]));
-  }
+  for (const std::string name : kPipelineNames)
+    testing::expect_bf16_noise(sd3_family(), pipeline_request(name, "plain"), pipeline_dump(name));
 }
 
 TEST(Sd3Pipeline, TakesDiffusersDefaults) {
@@ -202,22 +199,13 @@ TEST(Sd3Pipeline, RefusesWhatItCannotMake) {
 }
 
 TEST(Sd3Pipeline, FitMovesSizesToWhatTheModelMakes) {
-  Request request = pipeline_request("sd3", "plain");
-  request.height = 45, request.width = 2, request.num_frames = 49;
-  const Request fitted = sd3_family().fit(request);
-  EXPECT_EQ(*fitted.height, 48);
-  EXPECT_EQ(*fitted.width, 8);
-  EXPECT_EQ(*fitted.num_frames, 1);
+  testing::expect_fit(sd3_family(), pipeline_request("sd3", "plain"), 8);
 }
 
 TEST(Sd3Pipeline, SameSeedSameBitsAndAnotherSeedAnother) {
   Request request = sd3_family().resolve(pipeline_request("medium", "skipped"));
   request.steps = 3;
-  const at::Tensor a = testing::steps_of(sd3_family(), request).latents.back();
-  request.offload = request.offload == "none" ? "encoders" : "none";
-  EXPECT_TRUE(at::equal(a, testing::steps_of(sd3_family(), request).latents.back()));
-  request.seed += 1;
-  EXPECT_FALSE(at::equal(a, testing::steps_of(sd3_family(), request).latents.back()));
+  testing::expect_bits_of_the_seed(sd3_family(), request);
 }
 
 // One loaded pipeline serves requests that read T5 and others that do not, known ahead or not.
@@ -241,25 +229,15 @@ TEST(Sd3Pipeline, RequestsWithAndWithoutT5TakeTurns) {
 }
 
 TEST(Sd3Pipeline, PreviewIsAPictureOfTheLatents) {
-  const c10::InferenceMode inference;
-  OneRun run;
-  const Request request = sd3_family().resolve(pipeline_request("medium", "plain"));
-  StableDiffusion3 pipeline(request);
-  const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
-  const at::Tensor preview = pipeline.preview(*state);
-  EXPECT_EQ(preview.sizes(), at::IntArrayRef({1, 3, 22, 30}));
-  EXPECT_LE(preview.abs().max().item<float>(), 1);
-  EXPECT_GT(preview.std().item<float>(), 0.2);
+  testing::expect_preview(sd3_family(), sd3_family().resolve(pipeline_request("medium", "plain")),
+                          {1, 3, 22, 30});
 }
 
 TEST(Sd3Pipeline, SaysWhatIsCut) {
-  OneRun run;
-  std::vector<std::string> notices;
-  run.context.notices = &notices;
-  const Request request = sd3_family().resolve(pipeline_request("large", "guided"));
-  StableDiffusion3(request).encode(request, run.context);
-  EXPECT_EQ(notices, (std::vector<std::string>{"the prompt is cut at 64 tokens (max_sequence_length)",
-                                               "CLIP reads the prompt up to its 77th token"}));
+  EXPECT_EQ(
+      testing::notices_of_encoding(sd3_family(), sd3_family().resolve(pipeline_request("large", "guided"))),
+      (std::vector<std::string>{"the prompt is cut at 64 tokens (max_sequence_length)",
+                                "CLIP reads the prompt up to its 77th token"}));
 }
 
 TEST(Sd3Pipeline, ReadsTheReleasedNames) {

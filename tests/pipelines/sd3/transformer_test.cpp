@@ -7,10 +7,10 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <stop_token>
 
 #include "attention/error.h"
 #include "tests/pipelines/sd3/fixture.h"
+#include "tests/support/joint_only.h"
 
 namespace sagelab::sd3 {
 namespace {
@@ -19,31 +19,6 @@ using testing::Dump;
 using ::testing::HasSubstr;
 using testing::matches;
 using testing::relative_l2;
-
-// Refuses every way in but the joint call, and notes what the calls were.
-class JointOnly final : public attention::Backend {
- public:
-  struct Seen {
-    attention::Site site;
-    std::vector<int64_t> rows;  // of each segment
-    bool text_asks = false;     // the last segment has queries
-  };
-  std::string name() const override { return "joint-only"; }
-  std::string unsupported(const attention::Problem&) const override { return {}; }
-  attention::Output run(const attention::Call&, attention::Recorder&) const override {
-    throw std::logic_error("attention beside run_joint");
-  }
-  void run_joint(const attention::JointCall& call, attention::Recorder& recorder) const override {
-    Seen one{call.site, {}, call.segments.back().q.defined()};
-    for (const attention::Segment& s : call.segments) one.rows.push_back(s.k.size(1));
-    one_view = one_view && attention::destination(call).defined();
-    seen.push_back(one);
-    inner->run_joint(call, recorder);
-  }
-  attention::BackendPtr inner = attention::make_backend("sdpa");
-  mutable std::vector<Seen> seen;
-  mutable bool one_view = true;  // a backend could write every call's result in place
-};
 
 std::vector<int64_t> skip_of(const Dump& dump) {
   const at::Tensor skip = dump["skip"].to(at::kLong).contiguous();
@@ -57,19 +32,9 @@ class TransformerParity : public ::testing::TestWithParam<const char*> {
 
 TEST_P(TransformerParity, EveryStage) {
   const Transformer model = open(GetParam());
-  std::map<std::string, at::Tensor> stages;
-  const at::Tensor output =
-      run(model, inputs_of(dump_), [&](const auto& name, const auto& value) { stages[name] = value; });
   std::vector<std::string> names = {"temb", "pos_embed", "context_embedder"};
   for (int64_t i = 0; i < model.config().layers; ++i) names.push_back(fmt::format("block.{}", i));
-  EXPECT_EQ(stages.size(), names.size());
-  stages["output"] = output;
-  names.push_back("output");
-  for (const auto& name : names) {
-    ASSERT_TRUE(stages.count(name)) << name << " was not observed";
-    EXPECT_TRUE(matches(stages[name], dump_, name, kBound));
-    RecordProperty(name, fmt::format("{:.2e}", relative_l2(stages[name], dump_[name])));
-  }
+  testing::expect_stages(model, inputs_of(dump_), dump_, names);
 }
 
 TEST_P(TransformerParity, SkipsBlocks) {
@@ -94,7 +59,7 @@ TEST_P(TransformerParity, ARowOfABatchAlone) {
 TEST_P(TransformerParity, EveryAttentionIsAJointCall) {
   const Transformer model = open(GetParam());
   const TransformerConfig& c = model.config();
-  const JointOnly backend;
+  const testing::JointOnly backend;
   attention::Recorder recorder;
   attention::Site site;
   site.step = 3;
@@ -108,16 +73,14 @@ TEST_P(TransformerParity, EveryAttentionIsAJointCall) {
     for (const bool dual : {false, true}) {
       if (dual && !c.dual(layer)) continue;
       ASSERT_LT(at, backend.seen.size());
-      const JointOnly::Seen& one = backend.seen[at];
+      const testing::JointOnly::Seen& one = backend.seen[at];
       EXPECT_EQ(one.site.call, int(at++));
       EXPECT_EQ(one.site.layer, layer);
       EXPECT_EQ(one.site.layers, c.layers);
       EXPECT_EQ(one.site.block, dual ? "dual" : "joint");
-      EXPECT_EQ(one.site.step, 3);
-      EXPECT_EQ(one.site.steps, 7);
-      EXPECT_EQ(one.site.branch, attention::Branch::SkipLayer);
+      testing::JointOnly::expect_run(one, site);
       EXPECT_EQ(one.rows, dual ? std::vector<int64_t>{image} : (std::vector<int64_t>{image, text}));
-      EXPECT_EQ(one.text_asks, dual || layer < c.layers - 1);
+      EXPECT_EQ(one.out_strides.back() > 0, dual || layer < c.layers - 1) << "text has queries";
     }
   EXPECT_EQ(at, backend.seen.size());
   EXPECT_TRUE(backend.one_view);
@@ -129,40 +92,23 @@ TEST_P(TransformerParity, TheReferenceWritesToTheSamePlaces) {
 }
 
 TEST_P(TransformerParity, StopsBetweenBlocks) {
-  const Transformer model = open(GetParam());
-  const auto backend = attention::make_backend("sdpa");
-  attention::Recorder recorder;
-  std::stop_source stop;
-  std::string last;
-  const auto observe = [&](const std::string& name, const at::Tensor&) {
-    last = name;
-    if (name == "block.0") stop.request_stop();
-  };
-  EXPECT_THROW(model(inputs_of(dump_), {*backend, recorder, {}, stop.get_token(), observe}), Cancelled);
-  EXPECT_EQ(last, "block.0");
+  testing::expect_stop_after("block.0", open(GetParam()), inputs_of(dump_));
 }
 
 // Against the fp32 truth, half precision loses no more here than in diffusers on the same device.
 TEST_P(TransformerParity, HalfPrecisionLosesNoMoreThanDiffusers) {
-  const at::Tensor truth = dump_["output"];
   for (const auto& [key, dtype] : {std::pair{"bf16.cpu", at::kBFloat16}, {"fp16.cpu", at::kHalf}}) {
     const Target target{at::kCPU, dtype};
     const at::Tensor output = run(open(GetParam(), target), inputs_of(dump_, target));
     EXPECT_EQ(output.scalar_type(), dtype);
-    const double error = relative_l2(output, truth), allowed = 1.1 * relative_l2(dump_[key], truth);
-    EXPECT_LE(error, allowed) << key;
-    EXPECT_GT(error, allowed / 4) << key << " cannot be this exact: what ran was something else";
+    testing::expect_no_more_loss(output, dump_, key);
   }
 }
 
 // What the constructor asks for on the meta device is what the file holds.
 TEST_P(TransformerParity, NamesAndShapesOnMetaAreTheFiles) {
-  const Weights w(shape_source(), {at::kMeta, at::kFloat});
-  const Transformer transformer(w, config_of(GetParam()));
-  std::vector<std::pair<std::string, std::vector<int64_t>>> stored;
-  for (const TensorInfo& info : list_folder(folder_of(GetParam()), kStem))
-    stored.emplace_back(info.key, info.shape);
-  EXPECT_EQ(w.requested(), stored);
+  EXPECT_EQ(testing::asked_for<Transformer>(config_of(GetParam())),
+            testing::stored_in(folder_of(GetParam())));
 }
 
 // Ours stays within the bound of diffusers' own result, and outside it of every result that diffusers gives
@@ -184,10 +130,8 @@ INSTANTIATE_TEST_SUITE_P(Sd3, TransformerParity, ::testing::ValuesIn(kFixtureNam
 
 int64_t parameters_of(const nlohmann::json& values) {
   Config file(values, "config.json");
-  const Weights w(shape_source(), {at::kMeta, at::kBFloat16});
-  const Transformer transformer(w, TransformerConfig(file));
   int64_t sum = 0;
-  for (const auto& [name, shape] : w.requested())
+  for (const auto& [name, shape] : testing::asked_for<Transformer>(TransformerConfig(file)))
     if (name != "pos_embed.pos_embed") sum += c10::multiply_integers(shape);
   return sum;
 }
@@ -229,14 +173,7 @@ TEST(Sd3Inputs, WrongShapesAreNamed) {
   const Dump dump = dump_of("large");
   const Transformer model = open("large");
   const auto message = [&](const std::function<void(Inputs&)>& spoil) {
-    Inputs in = inputs_of(dump);
-    spoil(in);
-    try {
-      run(model, in);
-    } catch (const c10::Error& e) {
-      return std::string(e.what_without_backtrace());
-    }
-    return std::string("nothing was thrown");
+    return testing::complaint(model, inputs_of(dump), spoil);
   };
   EXPECT_THAT(message([](Inputs& in) { in.latents = in.latents.narrow(1, 0, 5); }),
               HasSubstr("latents should be [B, 16, h, w], not [2, 5, 6, 14]"));

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every picture pipeline does beside its pictures: noise, seeds, previews, notices.
+#pragma once
+
+#include "attention/error.h"
+#include "tests/support/picture_runs.h"
+
+namespace sagelab::testing {
+
+// Half-precision noise is no rounded fp32 noise. request: unresolved.
+inline void expect_bf16_noise(const Family& family, Request request, const Dump& dump) {
+  const c10::InferenceMode inference;
+  request.dtype = "bf16";
+  request = family.resolve(request);
+  OneRun run;
+  const auto pipeline = family.open(request, run.context);
+  const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
+  EXPECT_EQ(state->latents.scalar_type(), at::kBFloat16);
+  EXPECT_TRUE(at::equal(state->latents.to(at::kFloat), dump["plain.bf16.noise"]));
+}
+
+// Wherever the encoders stay meanwhile.
+inline void expect_bits_of_the_seed(const Family& family, Request request) {
+  const at::Tensor a = steps_of(family, request).latents.back();
+  request.offload = request.offload == "none" ? "encoders" : "none";
+  EXPECT_TRUE(at::equal(a, steps_of(family, request).latents.back()));
+  request.seed += 1;
+  EXPECT_FALSE(at::equal(a, steps_of(family, request).latents.back()));
+}
+
+inline void expect_preview(const Family& family, const Request& request, at::IntArrayRef sizes) {
+  const c10::InferenceMode inference;
+  OneRun run;
+  const auto pipeline = family.open(request, run.context);
+  const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
+  const at::Tensor preview = pipeline->preview(*state);
+  EXPECT_EQ(preview.sizes(), sizes);
+  EXPECT_LE(preview.abs().max().item<float>(), 1);
+  EXPECT_GT(preview.std().item<float>(), 0.2);
+}
+
+inline std::vector<std::string> notices_of_encoding(const Family& family, const Request& request) {
+  OneRun run;
+  std::vector<std::string> notices;
+  run.context.notices = &notices;
+  family.open(request, run.context)->encode(request, run.context);
+  return notices;
+}
+
+// Moves sizes to what a model with such a unit makes.
+inline void expect_fit(const Family& family, Request request, int unit) {
+  request.height = 5 * unit + unit / 2 + 1, request.width = 2, request.num_frames = 49;
+  const Request fitted = family.fit(request);
+  EXPECT_EQ(*fitted.height, 6 * unit);
+  EXPECT_EQ(*fitted.width, unit);
+  EXPECT_EQ(*fitted.num_frames, 1);
+}
+
+// What resolving a request is refused with; empty where it is not.
+inline std::string refusal(const Family& family, const Request& request) {
+  try {
+    family.resolve(request);
+  } catch (const Error& e) {
+    return std::string(e.what()) + "; " + e.hint();
+  }
+  return {};
+}
+
+}  // namespace sagelab::testing
