@@ -25,10 +25,6 @@ const Component& row_of(std::span<const Component> table, const std::string& nam
               fmt::format("known: {}", fmt::join(known, ", ")));
 }
 
-OriginalNames names_of(const Component& component) {
-  return component.original ? component.original() : OriginalNames{};
-}
-
 }  // namespace
 
 ShapesByName requested_names(std::span<const Component> table, const std::string& component, Config config) {
@@ -47,6 +43,12 @@ Components::Components(const Request& request, std::vector<Component> table)
 
 const Component& Components::row(const std::string& name) const {
   return row_of(table_, name);
+}
+
+OriginalNames Components::names_of(const Component& component) const {
+  if (!component.original || files_.file_for(component.name).empty()) return {};
+  Config config(root_ / component.name / "config.json");
+  return component.original(config);
 }
 
 std::shared_ptr<WeightSource> Components::open(const std::string& name, LoadProgress progress) const {

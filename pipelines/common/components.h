@@ -27,14 +27,20 @@ struct Component {
   // Makes its model of a config and drops it: tells what is read of it.
   void (*construct)(const Weights& w, Config& config);
   std::span<const std::string_view> unread = {};  // what its files may hold besides
-  // Of a single file in place of the folder, where it may have others than ours; or null.
-  const OriginalNames& (*original)() = nullptr;
+  // What tensors may be called in a single file in place of the folder; null: as in the folder.
+  OriginalNames (*original)(Config& config) = nullptr;
 };
 
 // For the table above: a class that is made of weights and its config.
 template <class Model, class ModelConfig>
 void construct(const Weights& w, Config& config) {
   Model(w, ModelConfig(config));
+}
+
+// Names that are the same whatever the config.
+template <const OriginalNames& (*kNames)()>
+OriginalNames names_always(Config&) {
+  return kNames();
 }
 
 // T5's embedding has two names; files carry either or both.
@@ -70,6 +76,7 @@ class Components {
 
  private:
   const Component& row(const std::string& name) const;
+  OriginalNames names_of(const Component& component) const;
   Weights constructed(const Component& component, const Target& target) const;
 
   std::filesystem::path root_;

@@ -11,6 +11,7 @@
 #include "pipelines/common/text_memory.h"
 #include "pipelines/footprint.h"
 #include "pipelines/image/original.h"
+#include "pipelines/sd3/original.h"
 #include "pipelines/sd3/pipeline.h"
 #include "pipelines/text/clip/tokenizer.h"
 #include "pipelines/text/original.h"
@@ -45,6 +46,10 @@ std::optional<T5Config> t5_config(const std::filesystem::path& root) {
 
 void construct_clip(const Weights& w, Config& config) {
   ClipTextEncoder(w, ClipTextConfig(config), ClipTextEncoder::Projection::Text);
+}
+
+OriginalNames names_of_transformer(Config& config) {
+  return original_names(TransformerConfig(config).layers);
 }
 
 std::vector<Component> components_with(bool t5) {
@@ -129,12 +134,13 @@ std::span<const Component> component_table() {
   static constexpr std::string_view kClip[] = {"text_model.embeddings.position_ids",
                                                "embeddings.position_ids", "logit_scale"};
   static const Component kTable[] = {
-      {"text_encoder", kTransformersStem, construct_clip, kClip, original_clip_l_names},
-      {"text_encoder_2", kTransformersStem, construct_clip, kClip, original_clip_g_names},
-      {"text_encoder_3", kTransformersStem, construct<T5Encoder, T5Config>, kT5Unread, original_t5_names},
-      {"transformer", kDiffusersStem, construct<Transformer, TransformerConfig>},
+      {"text_encoder", kTransformersStem, construct_clip, kClip, names_always<original_clip_l_names>},
+      {"text_encoder_2", kTransformersStem, construct_clip, kClip, names_always<original_clip_g_names>},
+      {"text_encoder_3", kTransformersStem, construct<T5Encoder, T5Config>, kT5Unread,
+       names_always<original_t5_names>},
+      {"transformer", kDiffusersStem, construct<Transformer, TransformerConfig>, {}, names_of_transformer},
       {"vae", kDiffusersStem, construct<AutoencoderKL, AutoencoderKLConfig>, AutoencoderKL::unread_prefixes(),
-       original_autoencoder_names}};
+       names_always<original_autoencoder_names>}};
   return kTable;
 }
 

@@ -87,8 +87,10 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c) : config_
   text_embedder_ =
       TimestepEmbedding(condition / "text_embedder", c.pooled_projection_dim, d, d, Activation::Silu);
   context_embedder_ = w.linear("context_embedder", d, c.joint_attention_dim);
-  blocks_.reserve(size_t(c.layers));
-  for (int64_t i = 0; i < c.layers; ++i) blocks_.push_back(make_block(w / "transformer_blocks" / i, c, i));
+  blocks_.resize(size_t(c.layers));
+  stream_ = LayerStream::make(w, c.layers, [&](const Weights& from, int64_t layer) {
+    blocks_[size_t(layer)] = make_block(from / "transformer_blocks" / layer, c, layer);
+  });
   norm_out_ = (w / "norm_out").linear("linear", 2 * d, d);
   proj_out_ = w.linear("proj_out", p * p * c.out_channels, d);
 }
@@ -249,13 +251,20 @@ at::Tensor Transformer::operator()(const Inputs& inputs, const Forward& forward)
   }
   observe(forward, "pos_embed", pass.rows(x, kImage));
   observe(forward, "context_embedder", pass.rows(x, kText));
+  run_blocks(x, inputs, pass);
+  return project_out(x, inputs, pass);
+}
+
+void Transformer::run_blocks(const at::Tensor& x, const Inputs& inputs, Pass& pass) const {
+  const Forward& forward = pass.forward;
+  LayerStream::Pass weights(stream_.get());
   for (int layer = 0; layer < int(config_.layers); ++layer) {
     if (forward.stop.stop_requested()) throw Cancelled();
     if (std::ranges::find(inputs.skip, int64_t(layer)) != inputs.skip.end()) continue;
+    weights.enter(layer);
     run_block(layer, x, pass);
     observe(forward, fmt::format("block.{}", layer), blocks_[size_t(layer)].last ? pass.rows(x, kImage) : x);
   }
-  return project_out(x, inputs, pass);
 }
 
 double flops(const TransformerConfig& c, int64_t image_len, int64_t text_len) {

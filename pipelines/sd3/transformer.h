@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "pipelines/common/joint/blocks.h"
 #include "pipelines/core/layers.h"
 #include "pipelines/core/modulate/modulate.h"
+#include "pipelines/core/stream/layer_stream.h"
 #include "pipelines/core/weights.h"
 #include "pipelines/run.h"
 #include "pipelines/sd3/config.h"
@@ -78,7 +80,9 @@ class Transformer {
   at::Tensor embed(const Inputs& inputs, const Pass& pass) const;
   void call(std::span<const attention::Segment> segments, int layer, std::string_view block,
             Pass& pass) const;
-  void run_block(int layer, const at::Tensor& x, Pass& pass) const;  // adds to x [B, N + L, D] in place
+  // Both add to x [B, N + L, D] in place.
+  void run_block(int layer, const at::Tensor& x, Pass& pass) const;
+  void run_blocks(const at::Tensor& x, const Inputs& inputs, Pass& pass) const;
   // y: modulated rows, [B, N + L, D] and [B, N, D]; the memory is used again.
   at::Tensor attend(const Block& block, int layer, const at::Tensor& y, Pass& pass) const;
   void attend_image_(const Dual& dual, int layer, const at::Tensor& y, Pass& pass) const;
@@ -90,6 +94,7 @@ class Transformer {
   TimestepEmbedding timestep_embedder_, text_embedder_;
   Linear context_embedder_;
   std::vector<Block> blocks_;
+  std::unique_ptr<LayerStream> stream_;  // of the blocks; null where they are on the device
   Linear norm_out_, proj_out_;
 };
 
