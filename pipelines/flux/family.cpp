@@ -123,9 +123,9 @@ Family family() {
   f.variant_dtype = [](const std::string&) { return std::string("bf16"); };
   f.bench = bench;
   f.names = [](const std::string& component, const Json& json) {
-    return requested_names(component, Config(json, component));
+    return requested_names(component_table(), component, Config(json, component));
   };
-  f.components.assign(std::begin(kComponents), std::end(kComponents));
+  for (const Component& component : component_table()) f.components.emplace_back(component.name);
   return f;
 }
 

@@ -4,35 +4,17 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
-#include "attention/dtype.h"
-#include "attention/error.h"
+#include "pipelines/common/checks.h"
 #include "pipelines/common/outlook.h"
 #include "pipelines/common/preview.h"
+#include "pipelines/common/prompts/tokens.h"
+#include "pipelines/image/picture.h"
 #include "pipelines/text/clip/tokenizer.h"
 
 namespace sagelab::flux {
-namespace {
-
-at::Tensor ids_of(const Tokens& tokens, const at::Device& device) {
-  return at::tensor(tokens.ids, at::kLong).unsqueeze(0).to(device);
-}
-
-void check_ids(const Tokens& tokens, int64_t vocabulary, const std::filesystem::path& root,
-               const char* tokenizer, const char* encoder) {
-  for (const int64_t id : tokens.ids)
-    if (id >= vocabulary)
-      throw Error(
-          fmt::format("{}: the prompt has token {}, but {} says vocab_size = {}", (root / tokenizer).string(),
-                      id, (root / encoder / "config.json").string(), vocabulary),
-          "the tokenizer belongs to another model than the text encoder");
-}
-
-}  // namespace
-
 bool is_guided(const Request& request) {
   return std::get<double>(option_value(request, options(), "true_cfg_scale")) > 1;
 }
@@ -67,103 +49,48 @@ Tokenizers::Tokenizers(const Folder& folder)
                    folder.clip.max_positions)) {}
 
 TextTokens Tokenizers::operator()(const Texts& texts) const {
-  TextTokens tokens{clip_->encode(texts.clip, clip_length_), t5_->encode(texts.t5, texts.t5_length)};
-  check_ids(tokens.clip, folder_.clip.vocab_size, folder_.root, "tokenizer", "text_encoder");
-  check_ids(tokens.t5, folder_.t5.vocab_size, folder_.root, "tokenizer_2", "text_encoder_2");
-  return tokens;
+  const std::filesystem::path& root = folder_.root;
+  return {checked(clip_->encode(texts.clip, clip_length_),
+                  {root, "tokenizer", "text_encoder", folder_.clip.vocab_size}),
+          checked(t5_->encode(texts.t5, texts.t5_length),
+                  {root, "tokenizer_2", "text_encoder_2", folder_.t5.vocab_size})};
 }
 
-Flux::Flux(const Request& request, Available available)
-    : folder_(request), target_(resolve_target(request)), available_(std::move(available)) {
-  check_weights(folder_);
-}
-
-void Flux::make_room(int64_t bytes, const Request& request, bool decoding) {
-  const auto fits = [&] { return available_(target_.device) >= bytes; };
-  if (request.offload == "none" || fits()) return;
-  transformer_.reset();
-  if (!decoding && !fits()) vae_.reset();
-}
-
-// Room is checked before loading: on a CPU the system would end the process where memory runs out.
-template <class Model, class Make>
-void Flux::load(std::unique_ptr<Model>& held, const std::string& name, const RunContext& run,
-                const Make& make) {
-  if (held) return;
-  const int64_t bytes = component_bytes(folder_, name, target_), there = available_(target_.device);
-  if (bytes > there)
-    throw Error(
-        fmt::format("out of memory: {} takes {} in {} on {}, and {} are free", name, human_bytes(bytes),
-                    dtype_name(target_.dtype), device_name(target_.device), human_bytes(there)),
-        "use --dtype bf16, --offload encoders or a machine with more memory");
-  Loading loading(run);
-  const Weights w(open_component(folder_, name, loading.progress()), target_);
-  auto loaded = std::make_unique<Model>(make(w));
-  w.require_all_read(unread_prefixes(name));
-  held = std::move(loaded);  // not what was cut short
-}
-
-void Flux::load_encoders(const RunContext& run) {
-  load(clip_, "text_encoder", run,
-       [&](const Weights& w) { return ClipTextEncoder(w, folder_.clip, ClipTextEncoder::Projection::None); });
-  load(t5_, "text_encoder_2", run, [&](const Weights& w) { return T5Encoder(w, folder_.t5); });
-}
-
-void Flux::load_transformer(const RunContext& run) {
-  load(transformer_, "transformer", run,
-       [&](const Weights& w) { return Transformer(w, folder_.transformer); });
-}
-
-void Flux::load_vae(const RunContext& run) {
-  load(vae_, "vae", run, [&](const Weights& w) { return AutoencoderKL(w, folder_.vae); });
-}
+Flux::Flux(const Request& request, Residence::Available available)
+    : folder_(request),
+      target_(resolve_target(request)),
+      residence_(folder_.components, target_, std::move(available)) {}
 
 void Flux::expect(std::vector<Request> requests) {
-  expected_.clear();
+  std::vector<Texts> all;
   for (const Request& request : requests)
-    for (Texts& texts : texts_of(request)) expected_.push_back(std::move(texts));
+    for (Texts& texts : texts_of(request)) all.push_back(std::move(texts));
+  rows_.expect(std::move(all));
 }
 
 void Flux::encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run) {
   const bool freed = frees_encoders(request);
   const Tokenizers tokenizers(folder_);
-  std::map<Texts, TextTokens> tokens;
-  for (const Texts& texts : wanted) tokens.emplace(texts, tokenizers(texts));
-  for (const Texts& texts : freed ? expected_ : std::vector<Texts>()) {
-    if (rows_.contains(texts) || tokens.contains(texts)) continue;
-    try {
-      tokens.emplace(texts, tokenizers(texts));
-    } catch (const Error&) {  // its own run will say so
-    }
-  }
+  const auto tokens = rows_.tokens(wanted, freed, [&](const Texts& texts) { return tokenizers(texts); });
   if (!t5_)
-    make_room(component_bytes(folder_, "text_encoder", target_) +
-                  component_bytes(folder_, "text_encoder_2", target_),
-              request);
-  load_encoders(run);
-  int64_t done = 0;
-  for (const auto& [texts, ids] : tokens) {
-    run.check_cancelled();
+    residence_.make_room(residence_.bytes("text_encoder") + residence_.bytes("text_encoder_2"), request,
+                         transformer_, vae_);
+  residence_.load(clip_, "text_encoder", run, [&](const Weights& w) {
+    return ClipTextEncoder(w, folder_.clip, ClipTextEncoder::Projection::None);
+  });
+  residence_.load(t5_, "text_encoder_2", run, [&](const Weights& w) { return T5Encoder(w, folder_.t5); });
+  rows_.add(tokens, wanted.size(), run, [&](const TextTokens& ids) {
     const at::Tensor pooled = (*clip_)(ids_of(ids.clip, target_.device)).pooled;
     const at::Tensor embeds = (*t5_)(ids_of(ids.t5, target_.device));
     const auto kept = [&](const at::Tensor& x) { return x.to(target_.dtype).cpu(); };
-    rows_[texts] = {kept(pooled), kept(embeds), ids.clip.truncated, ids.t5.truncated};
-    if (tokens.size() > wanted.size()) run.say(Phase{"encode", ++done, int64_t(tokens.size())});
-  }
+    return Row{kept(pooled), kept(embeds), ids.clip.truncated, ids.t5.truncated};
+  });
   if (freed) clip_.reset(), t5_.reset();
 }
 
 Conditioning Flux::encode(const Request& request, const RunContext& run) {
   const std::vector<Texts> wanted = texts_of(request);
-  const auto is_among = [](const std::vector<Texts>& all, const Texts& texts) {
-    return std::find(all.begin(), all.end(), texts) != all.end();
-  };
-  std::erase_if(rows_, [&](const auto& row) {
-    return !is_among(wanted, row.first) && !is_among(expected_, row.first);
-  });
-  const bool known =
-      std::all_of(wanted.begin(), wanted.end(), [&](const Texts& texts) { return rows_.contains(texts); });
-  if (!known) encode_texts(wanted, request, run);
+  if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
   const auto tell = [&](const char* what, const Texts& texts) {
     const Row& row = rows_.at(texts);
     if (row.t5_cut)
@@ -187,8 +114,9 @@ Conditioning Flux::encode(const Request& request, const RunContext& run) {
 
 std::unique_ptr<State> Flux::prepare(const Request& request, Conditioning conditioning,
                                      const RunContext& run) {
-  if (!transformer_) make_room(component_bytes(folder_, "transformer", target_), request);
-  load_transformer(run);
+  if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
+  residence_.load(transformer_, "transformer", run,
+                  [&](const Weights& w) { return Transformer(w, folder_.transformer); });
   const Geometry geometry(folder_, request);
   auto state = std::make_unique<FluxState>();
   state->grid = geometry.grid;
@@ -242,20 +170,12 @@ at::Tensor Flux::preview(const State& base) {
 
 at::Tensor Flux::decode(const at::Tensor& latents, const Request& request, const RunContext& run) {
   const Geometry geometry(folder_, request);
-  const std::vector<int64_t> wanted = {1, geometry.grid.tokens(), folder_.transformer.in_channels};
-  if (latents.sizes() != wanted)
-    throw Error(fmt::format("the latents are [{}], and this request's are [{}]",
-                            fmt::join(latents.sizes(), ", "), fmt::join(wanted, ", ")));
+  check_latents(latents.sizes().vec(), {1, geometry.grid.tokens(), folder_.transformer.in_channels});
   const bool tiled = request.vae_tiling == "on";
-  const int64_t weights = vae_ ? 0 : component_bytes(folder_, "vae", target_);
-  make_room(weights + decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_), request,
-            vae_ != nullptr);
-  load_vae(run);
-  const at::Tensor z = vae_->unscale(unpack(latents.to(target_.device, target_.dtype), geometry.grid));
-  return vae_->decode(z, {.tiled = tiled, .on_tile = [&](int64_t done, int64_t total) {
-                            run.say(Phase{"decode", done, total});
-                            return !run.stop.stop_requested();
-                          }});
+  const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
+  residence_.make_room(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
+  residence_.load(vae_, "vae", run, [&](const Weights& w) { return AutoencoderKL(w, folder_.vae); });
+  return decode_picture(*vae_, unpack(latents.to(target_.device, target_.dtype), geometry.grid), tiled, run);
 }
 
 }  // namespace sagelab::flux

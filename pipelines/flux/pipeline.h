@@ -6,13 +6,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
-#include <tuple>
 #include <vector>
 
+#include "pipelines/common/prompts/rows.h"
+#include "pipelines/common/residence.h"
 #include "pipelines/core/memory.h"
 #include "pipelines/flux/plan.h"
 #include "pipelines/flux/transformer.h"
@@ -59,8 +58,7 @@ struct FluxState : State {
 
 class Flux final : public Pipeline {
  public:
-  using Available = std::function<int64_t(at::Device)>;  // bytes that may still be taken
-  explicit Flux(const Request& request, Available available = available_memory);
+  explicit Flux(const Request& request, Residence::Available available = available_memory);
   void expect(std::vector<Request> requests) override;
   Conditioning encode(const Request& request, const RunContext& run) override;
   std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
@@ -75,26 +73,16 @@ class Flux final : public Pipeline {
     at::Tensor pooled, embeds;  // [1, C], [1, L, C] on the host
     bool clip_cut = false, t5_cut = false;
   };
-  template <class Model, class Make>
-  void load(std::unique_ptr<Model>& held, const std::string& name, const RunContext& run, const Make& make);
-  void load_encoders(const RunContext& run);
-  void load_transformer(const RunContext& run);
-  void load_vae(const RunContext& run);
   void encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run);
-  // Frees the transformer, then (unless decoding needs it) the VAE, where so many bytes would not fit beside
-  // them.
-  void make_room(int64_t bytes, const Request& request, bool decoding = false);
 
   Folder folder_;
   Target target_;
-  Available available_;
+  Residence residence_;
   std::unique_ptr<ClipTextEncoder> clip_;
   std::unique_ptr<T5Encoder> t5_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<AutoencoderKL> vae_;
-  // Of the last request, so that another seed does not load the encoders again, and of those expected.
-  std::map<Texts, Row> rows_;
-  std::vector<Texts> expected_;
+  TextRows<Texts, Row> rows_;
 };
 
 Family family();

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipelines/flux/plan.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <array>
+#include <string_view>
 
-#include "attention/error.h"
-#include "attention/joint.h"
 #include "pipelines/common/folder.h"
 #include "pipelines/common/text_memory.h"
 #include "pipelines/flux/original.h"
@@ -18,10 +14,6 @@
 
 namespace sagelab::flux {
 namespace {
-
-// T5's embedding has two names; files carry either or both.
-constexpr const char* kEmbedding = "shared.weight";
-constexpr const char* kTiedEmbedding = "encoder.embed_tokens.weight";
 
 const ComponentClasses& classes() {
   static const ComponentClasses kClasses = {{"tokenizer", {"CLIPTokenizer", "CLIPTokenizerFast"}},
@@ -41,32 +33,8 @@ std::filesystem::path checked_root(const Request& request) {
   return root;
 }
 
-const char* stem_of(const std::string& component) {
-  return component.starts_with("text_encoder") ? "model" : "diffusion_pytorch_model";
-}
-
-const OriginalNames& names_of(const std::string& component) {
-  if (component == "transformer") return original_names();
-  if (component == "vae") return original_autoencoder_names();
-  return component == "text_encoder" ? original_clip_l_names() : original_t5_names();
-}
-
-void construct(const std::string& component, const Weights& w, Config& config) {
-  if (component == "transformer")
-    Transformer(w, TransformerConfig(config));
-  else if (component == "vae")
-    AutoencoderKL(w, AutoencoderKLConfig(config));
-  else if (component == "text_encoder")
-    ClipTextEncoder(w, ClipTextConfig(config), ClipTextEncoder::Projection::None);
-  else if (component == "text_encoder_2")
-    T5Encoder(w, T5Config(config));
-  else
-    throw Error(fmt::format("FLUX has no component \"{}\"", component),
-                "known: text_encoder, text_encoder_2, transformer, vae");
-}
-
-Config config_of(const Folder& folder, const std::string& component) {
-  return Config(folder.root / component / "config.json");
+void construct_clip(const Weights& w, Config& config) {
+  ClipTextEncoder(w, ClipTextConfig(config), ClipTextEncoder::Projection::None);
 }
 
 struct Sizes {
@@ -96,82 +64,55 @@ int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& reque
   return std::max(10 * s.x + backend, 11 * s.x) + 3 * s.tokens;
 }
 
-// What a captured call adds to it: q and k are gathered, and v is laid out for its file.
 int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
-  const attention::GatherBytes gathered =
-      attention::gather_bytes(attention_problem(folder, request, target), true);
-  const int64_t captured = 10 * s.x + std::max(gathered.peak, gathered.kept + s.x) + 3 * s.tokens;
+  const attention::Problem problem = attention_problem(folder, request, target);
+  const int64_t captured = 10 * s.x + captured_bytes(problem, true, s.x) + 3 * s.tokens;
   return std::max<int64_t>(0, captured - forward_bytes(folder, s, request, target));
 }
 
 }  // namespace
 
+std::span<const Component> component_table() {
+  // Kept by older files beside the weights, or of a projection that FLUX does not use.
+  static constexpr std::string_view kClip[] = {"text_model.embeddings.position_ids",
+                                               "embeddings.position_ids", "text_projection.", "logit_scale"};
+  static const Component kTable[] = {
+      {"text_encoder", kTransformersStem, construct_clip, kClip, names_always<original_clip_l_names>},
+      {"text_encoder_2", kTransformersStem, construct<T5Encoder, T5Config>, kT5Unread,
+       names_always<original_t5_names>},
+      {"transformer",
+       kDiffusersStem,
+       construct<Transformer, TransformerConfig>,
+       {},
+       names_always<original_names>},
+      {"vae", kDiffusersStem, construct<AutoencoderKL, AutoencoderKLConfig>, AutoencoderKL::unread_prefixes(),
+       names_always<original_autoencoder_names>}};
+  return kTable;
+}
+
 Folder::Folder(const Request& request)
     : root(checked_root(request)),
-      files(request),
       transformer(parse_config<TransformerConfig>(root / "transformer/config.json")),
       vae(parse_config<AutoencoderKLConfig>(root / "vae/config.json")),
       clip(parse_config<ClipTextConfig>(root / "text_encoder/config.json")),
       t5(parse_config<T5Config>(root / "text_encoder_2/config.json")),
-      scheduler(parse_config<FlowMatchEulerConfig>(root / "scheduler/scheduler_config.json")) {
-  files.require_among(std::vector<std::string>(std::begin(kComponents), std::end(kComponents)));
-  const auto agree = [&](const char* a, int64_t x, const char* b, int64_t y) {
-    if (x != y) throw Error(fmt::format("{}: {} = {} does not fit {} = {}", root.string(), a, x, b, y));
-  };
-  agree("text_encoder hidden_size", clip.hidden_size, "transformer pooled_projection_dim",
-        transformer.pooled_projection_dim);
-  agree("text_encoder_2 d_model", t5.d_model, "transformer joint_attention_dim",
-        transformer.joint_attention_dim);
-  agree("4 x vae latent_channels", 4 * vae.latent_channels, "transformer in_channels",
-        transformer.in_channels);
-  agree("transformer out_channels", transformer.out_channels, "in_channels", transformer.in_channels);
-  agree("vae out_channels", vae.out_channels, "the colours of a picture", 3);
+      scheduler(parse_config<FlowMatchEulerConfig>(root / "scheduler/scheduler_config.json")),
+      components(request, {component_table().begin(), component_table().end()}) {
+  require_equal(root, {"text_encoder hidden_size", clip.hidden_size},
+                {"transformer pooled_projection_dim", transformer.pooled_projection_dim});
+  require_equal(root, {"text_encoder_2 d_model", t5.d_model},
+                {"transformer joint_attention_dim", transformer.joint_attention_dim});
+  require_equal(root, {"4 x vae latent_channels", 4 * vae.latent_channels},
+                {"transformer in_channels", transformer.in_channels});
+  require_equal(root, {"transformer out_channels", transformer.out_channels},
+                {"in_channels", transformer.in_channels});
+  require_equal(root, {"vae out_channels", vae.out_channels}, {"the colours of a picture", 3});
 }
 
 Geometry::Geometry(const Folder& folder, const Request& request) {
   const int64_t unit = 2 * folder.vae.spatial_compression();
   grid = {request.height.value() / unit, request.width.value() / unit};
   text_tokens = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
-}
-
-std::shared_ptr<WeightSource> open_component(const Folder& folder, const std::string& name,
-                                             LoadProgress progress) {
-  return folder.files.open(name, stem_of(name), names_of(name), std::move(progress));
-}
-
-std::span<const std::string_view> unread_prefixes(const std::string& component) {
-  static constexpr std::array<std::string_view, 1> kT5 = {"encoder.embed_tokens."};
-  // Kept by older files beside the weights, or of a projection that FLUX does not use.
-  static constexpr std::array<std::string_view, 4> kClip = {
-      "text_model.embeddings.position_ids", "embeddings.position_ids", "text_projection.", "logit_scale"};
-  if (component == "text_encoder") return kClip;
-  if (component == "text_encoder_2") return kT5;
-  if (component == "vae") return AutoencoderKL::unread_prefixes();
-  return {};
-}
-
-void check_weights(const Folder& folder) {
-  for (const char* name : kComponents) {
-    const Weights w(open_component(folder, name), {at::kMeta, at::kFloat});
-    Config config = config_of(folder, name);
-    construct(name, w, config);
-    w.require_all_read(unread_prefixes(name));
-  }
-}
-
-int64_t component_bytes(const Folder& folder, const std::string& component, const Target& target) {
-  const Weights w(open_component(folder, component), {at::kMeta, target.dtype, target.streamed});
-  Config config = config_of(folder, component);
-  construct(component, w, config);
-  return w.bytes();
-}
-
-std::vector<std::pair<std::string, std::vector<int64_t>>> requested_names(const std::string& component,
-                                                                          Config config) {
-  const Weights w(shape_source([](std::string_view key) { return key != kTiedEmbedding; }),
-                  {at::kMeta, at::kFloat});
-  construct(component, w, config);
-  return w.requested();
 }
 
 attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target) {
@@ -190,9 +131,9 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
   const int64_t encoders =
-      component_bytes(folder, "text_encoder", target) + component_bytes(folder, "text_encoder_2", target);
-  const int64_t transformer = component_bytes(folder, "transformer", target);
-  const int64_t vae = component_bytes(folder, "vae", target);
+      folder.components.bytes("text_encoder", target) + folder.components.bytes("text_encoder_2", target);
+  const int64_t transformer = folder.components.bytes("transformer", target);
+  const int64_t vae = folder.components.bytes("vae", target);
   const int64_t kept = request.offload == "none" ? encoders : 0;
   const int64_t encode = encoders + s.conditioning + t5_encode_bytes(folder.t5, g.text_tokens, target);
   const int64_t denoise =
@@ -205,7 +146,7 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
 }
 
 Plan plan(const Folder& folder, const Request& request) {
-  check_weights(folder);
+  folder.components.check();
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const TransformerConfig& c = folder.transformer;
@@ -225,13 +166,7 @@ Plan plan(const Folder& folder, const Request& request) {
   plan.problems = {attention_problem(folder, request, target)};
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.grid.tokens(), c.in_channels};
-  for (const char* name : kComponents) {
-    const auto files = folder.files.list(name, stem_of(name), names_of(name));
-    const bool tied =
-        std::any_of(files.begin(), files.end(), [](const TensorInfo& t) { return t.key == kEmbedding; });
-    plan.components.push_back(component_of(name, files, component_bytes(folder, name, target),
-                                           tied ? kTiedEmbedding : std::string_view()));
-  }
+  plan.components = folder.components.listed(target);
   plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;
 }

@@ -4,17 +4,11 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <span>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
 #include "attention/attention.h"
+#include "pipelines/common/components.h"
 #include "pipelines/common/outlook.h"
-#include "pipelines/common/weights/weight_files.h"
-#include "pipelines/core/config.h"
 #include "pipelines/flux/config.h"
 #include "pipelines/flux/tokens.h"
 #include "pipelines/image/autoencoder_kl.h"
@@ -29,12 +23,12 @@ namespace sagelab::flux {
 struct Folder {
   explicit Folder(const Request& request);
   std::filesystem::path root;
-  WeightFiles files;
   TransformerConfig transformer;
   AutoencoderKLConfig vae;
   ClipTextConfig clip;
   T5Config t5;
   FlowMatchEulerConfig scheduler;
+  Components components;
 };
 
 // A run's sizes in patches and tokens.
@@ -46,7 +40,8 @@ struct Geometry {
   PictureDecoding decoding(bool tiled) const { return {1, 2 * grid.rows, 2 * grid.columns, tiled}; }
 };
 
-inline constexpr const char* kComponents[] = {"text_encoder", "text_encoder_2", "transformer", "vae"};
+// Every subfolder that holds weights.
+std::span<const Component> component_table();
 
 // Peaks, tokens and operations of a resolved request.
 Plan plan(const Folder& folder, const Request& request);
@@ -54,18 +49,5 @@ Plan plan(const Folder& folder, const Request& request);
 Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available);
 // The one attention problem that every block of a resolved request has.
 attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target);
-
-std::shared_ptr<WeightSource> open_component(const Folder& folder, const std::string& name,
-                                             LoadProgress progress = {});
-// What a component's files hold and we leave unread.
-std::span<const std::string_view> unread_prefixes(const std::string& component);
-// Throws sagelab::Error for any tensor that is missing, of another shape or nobody's: before the first is
-// loaded.
-void check_weights(const Folder& folder);
-// Bytes that the tensors we read of a component take on a target.
-int64_t component_bytes(const Folder& folder, const std::string& component, const Target& target);
-// (key, shape) of every tensor that we read of a component with this config.
-std::vector<std::pair<std::string, std::vector<int64_t>>> requested_names(const std::string& component,
-                                                                          Config config);
 
 }  // namespace sagelab::flux

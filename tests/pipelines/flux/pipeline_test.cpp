@@ -145,8 +145,7 @@ TEST(FluxPipeline, SaysWhatItHasNoRoomFor) {
   OneRun run;
   Request request = flux_family().resolve(pipeline_request("dev", "plain"));
   request.offload = "encoders";
-  const Folder folder(request);
-  const int64_t bytes = component_bytes(folder, "text_encoder", Target{});
+  const int64_t bytes = Folder(request).components.bytes("text_encoder", Target{});
   Flux pipeline(request, [&](at::Device) { return bytes - 1; });
   try {
     pipeline.encode(request, run.context);
