@@ -144,7 +144,7 @@ BenchModel bench(const std::string& name, const Target& target) {
 
 std::vector<std::pair<std::string, std::vector<int64_t>>> names(const std::string& component,
                                                                 const Json& json) {
-  return requested_names(component, Config(json, component));
+  return requested_names(component_table(), component, Config(json, component));
 }
 
 }  // namespace
@@ -189,7 +189,7 @@ Family family() {
   f.variant_dtype = [](const std::string& name) { return std::string(variant_of(name).dtype); };
   f.bench = bench;
   f.names = names;
-  f.components = {"text_encoder", "transformer", "vae"};
+  for (const Component& component : component_table()) f.components.emplace_back(component.name);
   return f;
 }
 

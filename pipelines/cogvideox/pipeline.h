@@ -6,8 +6,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,7 +15,8 @@
 #include "pipelines/cogvideox/positions.h"
 #include "pipelines/cogvideox/transformer.h"
 #include "pipelines/cogvideox/vae/decoder.h"
-#include "pipelines/common/weights/weight_files.h"
+#include "pipelines/common/prompts/rows.h"
+#include "pipelines/common/residence.h"
 #include "pipelines/core/memory.h"
 #include "pipelines/pipeline.h"
 #include "pipelines/registry.h"
@@ -30,11 +29,11 @@ namespace sagelab::cogvideox {
 struct Folder {
   explicit Folder(const Request& request);
   std::filesystem::path root;
-  WeightFiles files;
   std::string scheduler;  // the class that model_index.json names
   TransformerConfig transformer;
   VaeConfig vae;
   T5Config text;
+  Components components;
 };
 
 // A run's sizes in latents and tokens.
@@ -68,8 +67,7 @@ struct CogVideoXState : State {
 
 class CogVideoX final : public Pipeline {
  public:
-  using Available = std::function<int64_t(at::Device)>;  // bytes that may still be taken
-  explicit CogVideoX(const Request& request, Available available = available_memory);
+  explicit CogVideoX(const Request& request, Residence::Available available = available_memory);
   void expect(std::vector<Request> requests) override;
   Conditioning encode(const Request& request, const RunContext& run) override;
   std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
@@ -88,25 +86,15 @@ class CogVideoX final : public Pipeline {
     bool truncated = false;
   };
   static std::vector<Text> texts_of(const Request& request);  // [negative,] prompt
-  std::map<Text, Tokens> tokens_to_encode(const std::vector<Text>& wanted, bool ahead) const;
   void encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run);
-  // Frees the transformer, then (unless decoding needs it) the VAE, where so many bytes would not fit beside
-  // them.
-  void make_room(int64_t bytes, const Request& request, bool decoding = false);
-  void require_room(const std::string& name) const;
-  void load_text_encoder(const RunContext& run);
-  void load_transformer(const RunContext& run);
-  void load_vae(const RunContext& run);
 
   Folder folder_;
   Target target_;
-  Available available_;
+  Residence residence_;
   std::unique_ptr<T5Encoder> text_encoder_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<VaeDecoder> vae_;
-  // Of the last request, so that another seed does not load the text encoder again, and of those expected.
-  std::map<Text, Row> rows_;
-  std::vector<Text> expected_;
+  TextRows<Text, Row> rows_;
 };
 
 Family family();

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipelines/cogvideox/plan.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <array>
+#include <string_view>
 
-#include "attention/error.h"
-#include "attention/joint.h"
 #include "pipelines/cogvideox/pipeline.h"
 #include "pipelines/common/outlook.h"
 #include "pipelines/common/text_memory.h"
@@ -16,52 +12,6 @@
 
 namespace sagelab::cogvideox {
 namespace {
-
-const char* stem_of(const std::string& component) {
-  return component == "text_encoder" ? "model" : "diffusion_pytorch_model";
-}
-
-// Of what its authors call the others there are no files about.
-OriginalNames names_of(const std::string& component) {
-  return component == "text_encoder" ? original_t5_names() : OriginalNames{};
-}
-
-// T5's embedding has two names; files carry either or both.
-constexpr const char* kEmbedding = "shared.weight";
-constexpr const char* kTiedEmbedding = "encoder.embed_tokens.weight";
-
-}  // namespace
-
-std::shared_ptr<WeightSource> open_component(const Folder& folder, const std::string& name,
-                                             LoadProgress progress) {
-  return folder.files.open(name, stem_of(name), names_of(name), std::move(progress));
-}
-
-std::span<const std::string_view> unread_prefixes(const std::string& component) {
-  static constexpr std::array<std::string_view, 1> kTextEncoder = {"encoder.embed_tokens."},
-                                                   kVae = {"encoder."};
-  if (component == "text_encoder") return kTextEncoder;
-  if (component == "vae") return kVae;
-  return {};
-}
-
-namespace {
-
-void construct(const std::string& component, const Weights& w, Config& config) {
-  if (component == "transformer")
-    Transformer(w, TransformerConfig(config));
-  else if (component == "vae")
-    VaeDecoder(w, VaeConfig(config));
-  else if (component == "text_encoder")
-    T5Encoder(w, T5Config(config));
-  else
-    throw Error(fmt::format("CogVideoX has no component \"{}\"", component),
-                "known: text_encoder, transformer, vae");
-}
-
-Config config_of(const Folder& folder, const std::string& component) {
-  return Config(folder.root / component / "config.json");
-}
 
 struct Sizes {
   int64_t batch, element, rows;
@@ -92,30 +42,24 @@ int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& reque
   return std::max(5 * x + most, (c.gated_ff ? 13 : 6) * x) + 2 * s.latents;
 }
 
-// What a captured call adds to it: before it is served, q and k are gathered, and v is laid out for its file.
 int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
   const int64_t x = s.batch * s.rows * folder.transformer.dim() * s.element;
-  const attention::GatherBytes gathered =
-      attention::gather_bytes(attention_problem(folder, request, target), folder.transformer.rotary);
-  const int64_t captured = 5 * x + std::max(gathered.peak, gathered.kept + x) + 2 * s.latents;
+  const attention::Problem problem = attention_problem(folder, request, target);
+  const int64_t captured = 5 * x + captured_bytes(problem, folder.transformer.rotary, x) + 2 * s.latents;
   return std::max<int64_t>(0, captured - forward_bytes(folder, s, request, target));
 }
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::vector<int64_t>>> requested_names(const std::string& component,
-                                                                          Config config) {
-  const Weights w(shape_source([](std::string_view key) { return key != kTiedEmbedding; }),
-                  {at::kMeta, at::kFloat});
-  construct(component, w, config);
-  return w.requested();
-}
-
-int64_t component_bytes(const Folder& folder, const std::string& component, const Target& target) {
-  const Weights w(open_component(folder, component), {at::kMeta, target.dtype, target.streamed});
-  Config config = config_of(folder, component);
-  construct(component, w, config);
-  return w.bytes();
+std::span<const Component> component_table() {
+  static constexpr std::string_view kVaeUnread[] = {"encoder."};
+  // Of what its authors call the others there are no files about.
+  static const Component kTable[] = {
+      {"text_encoder", kTransformersStem, construct<T5Encoder, T5Config>, kT5Unread,
+       names_always<original_t5_names>},
+      {"transformer", kDiffusersStem, construct<Transformer, TransformerConfig>},
+      {"vae", kDiffusersStem, construct<VaeDecoder, VaeConfig>, kVaeUnread}};
+  return kTable;
 }
 
 attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target) {
@@ -136,9 +80,9 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
-  const int64_t t5 = component_bytes(folder, "text_encoder", target);
-  const int64_t transformer = component_bytes(folder, "transformer", target);
-  const int64_t vae = component_bytes(folder, "vae", target);
+  const int64_t t5 = folder.components.bytes("text_encoder", target);
+  const int64_t transformer = folder.components.bytes("transformer", target);
+  const int64_t vae = folder.components.bytes("vae", target);
   const int64_t kept = request.offload == "none" ? t5 : 0;
   const int64_t encode = t5 + s.embeds + t5_encode_bytes(folder.text, g.text_tokens, target);
   const int64_t denoise =
@@ -150,17 +94,8 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};
 }
 
-void check_weights(const Folder& folder) {
-  for (const char* name : {"text_encoder", "transformer", "vae"}) {
-    const Weights w(open_component(folder, name), {at::kMeta, at::kFloat});
-    Config config = config_of(folder, name);
-    construct(name, w, config);
-    w.require_all_read(unread_prefixes(name));
-  }
-}
-
 Plan plan(const Folder& folder, const Request& request) {
-  check_weights(folder);
+  folder.components.check();
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   Plan plan;
@@ -179,13 +114,7 @@ Plan plan(const Folder& folder, const Request& request) {
   plan.problems = {attention_problem(folder, request, target)};
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.frames, folder.transformer.in_channels, g.height, g.width};
-  for (const char* name : {"text_encoder", "transformer", "vae"}) {
-    const auto files = folder.files.list(name, stem_of(name), names_of(name));
-    const bool tied =
-        std::any_of(files.begin(), files.end(), [](const TensorInfo& t) { return t.key == kEmbedding; });
-    plan.components.push_back(component_of(name, files, component_bytes(folder, name, target),
-                                           tied ? kTiedEmbedding : std::string_view()));
-  }
+  plan.components = folder.components.listed(target);
   plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;
 }

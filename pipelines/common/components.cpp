@@ -15,7 +15,9 @@ namespace {
 constexpr const char* kT5Embedding = "shared.weight";
 constexpr const char* kT5TiedEmbedding = "encoder.embed_tokens.weight";
 
-const Component& row_of(std::span<const Component> table, const std::string& name) {
+}  // namespace
+
+const Component& component_in(std::span<const Component> table, const std::string& name) {
   std::vector<const char*> known;
   for (const Component& component : table) {
     if (name == component.name) return component;
@@ -25,12 +27,10 @@ const Component& row_of(std::span<const Component> table, const std::string& nam
               fmt::format("known: {}", fmt::join(known, ", ")));
 }
 
-}  // namespace
-
 ShapesByName requested_names(std::span<const Component> table, const std::string& component, Config config) {
   const Weights w(shape_source([](std::string_view key) { return key != kT5TiedEmbedding; }),
                   {at::kMeta, at::kFloat});
-  row_of(table, component).construct(w, config);
+  component_in(table, component).construct(w, config);
   return w.requested();
 }
 
@@ -42,7 +42,7 @@ Components::Components(const Request& request, std::vector<Component> table)
 }
 
 const Component& Components::row(const std::string& name) const {
-  return row_of(table_, name);
+  return component_in(table_, name);
 }
 
 OriginalNames Components::names_of(const Component& component) const {

@@ -46,10 +46,12 @@ OriginalNames names_always(Config&) {
 // T5's embedding has two names; files carry either or both.
 inline constexpr std::string_view kT5Unread[] = {"encoder.embed_tokens."};
 
+// Throws sagelab::Error where it is not in the table.
+const Component& component_in(std::span<const Component> table, const std::string& name);
+
 using ShapesByName = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 
-// (key, shape) of every tensor that is read of a component with this config. Throws sagelab::Error for a
-// component that is not in the table.
+// (key, shape) of every tensor that is read of a component with this config. Throws likewise.
 ShapesByName requested_names(std::span<const Component> table, const std::string& component, Config config);
 
 // Those of one folder.

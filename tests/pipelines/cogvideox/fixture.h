@@ -107,7 +107,7 @@ struct Stages {
     Config config(model / component / "config.json");
     const Weights w(open_folder(model / component, stem), target);
     Model loaded(w, ModelConfig(config));
-    w.require_all_read(unread_prefixes(component));
+    w.require_all_read(component_in(component_table(), component).unread);
     return loaded;
   }
 };

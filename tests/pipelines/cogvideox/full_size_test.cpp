@@ -52,7 +52,7 @@ TEST_F(FullSize, VaeMatchesDiffusers) {
   Config file(folder_ / "vae" / "config.json");
   const Weights weights(open_folder(folder_ / "vae", kStem), {});
   const VaeDecoder vae(weights, VaeConfig(file));
-  weights.require_all_read(unread_prefixes("vae"));  // waits for the data, too
+  weights.require_all_read(component_in(component_table(), "vae").unread);  // waits for the data, too
   EXPECT_TRUE(matches_within(vae.decode(dump_["vae.z"], false), dump_, "vae.sample", 5e-6));
 }
 

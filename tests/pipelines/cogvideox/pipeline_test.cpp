@@ -219,11 +219,11 @@ TEST(CogVideoXPipeline, OffloadKeepsTheTransformerForTheNextPrompt) {
   const Conditioning conditioning = pipeline.encode(request, run.context);
   pipeline.prepare(request, conditioning, run.context);
   EXPECT_EQ(loads, 2);
-  free = component_bytes(folder, "transformer", Target{}) - 1;
+  free = folder.components.bytes("transformer", Target{}) - 1;
   pipeline.prepare(request, conditioning, run.context);
   EXPECT_EQ(loads, 2);
   request.prompt = "another";  // the text encoder fits beside it, and is loaded again
-  free = component_bytes(folder, "text_encoder", Target{});
+  free = folder.components.bytes("text_encoder", Target{});
   pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
   EXPECT_EQ(loads, 3);
   free -= 1;
@@ -232,9 +232,8 @@ TEST(CogVideoXPipeline, OffloadKeepsTheTransformerForTheNextPrompt) {
     pipeline.encode(request, run.context);
     ADD_FAILURE() << "there was no room";
   } catch (const Error& e) {
-    EXPECT_EQ(e.what(),
-              fmt::format("out of memory: the text encoder takes {} in fp32 on cpu, and {} are free",
-                          human_bytes(free + 1), human_bytes(free)));
+    EXPECT_EQ(e.what(), fmt::format("out of memory: text_encoder takes {} in fp32 on cpu, and {} are free",
+                                    human_bytes(free + 1), human_bytes(free)));
     EXPECT_EQ(e.hint(), "use --dtype bf16, --offload encoders or a machine with more memory");
   }
 }
