@@ -33,13 +33,15 @@ Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, 
 // Note [Peak of a forward]
 // In the order of transformer.cpp, in tensors of X = batch * (text + video) * D elements. The largest moment
 // is the joint call: the residual x, the normed input y, q, k and v as one, and what the backend makes of
-// them (its result goes to y); or a gated feed-forward: x, y, the doubled hidden rows, the product.
+// them (its result goes to y); or a gated feed-forward: x, y, the doubled hidden rows, the product, and what
+// an 8-bit weight takes, whose rounded hidden rows are 4 X of half the size.
 int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
   const TransformerConfig& c = folder.transformer;
   const int64_t x = s.batch * s.rows * c.dim() * s.element;
   const attention::Problem problem = attention_problem(folder, request, target);
   const int64_t most = joint_bytes(request, problem, c.rotary);
-  return std::max(5 * x + most, (c.gated_ff ? 13 : 6) * x) + 2 * s.latents;
+  const int64_t narrow = folder.components.narrow_bytes("transformer", target, 2 * x);
+  return std::max(5 * x + most, (c.gated_ff ? 13 : 6) * x + narrow) + 2 * s.latents;
 }
 
 int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {

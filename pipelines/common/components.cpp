@@ -72,6 +72,12 @@ int64_t Components::bytes(const std::string& name, const Target& target) const {
   return constructed(row(name), target).bytes();
 }
 
+int64_t Components::narrow_bytes(const std::string& name, const Target& target, int64_t rounded) const {
+  const int64_t largest = constructed(row(name), target).largest_e4m3();
+  if (largest == 0) return 0;
+  return multiplies_e4m3(target.device, target.dtype) ? rounded : widening_bytes(largest, target.dtype);
+}
+
 std::vector<Plan::Component> Components::listed(const Target& target) const {
   std::vector<Plan::Component> all;
   for (const Component& component : table_) {

@@ -74,6 +74,9 @@ class Components {
   void check() const;
   // Bytes that the tensors we read of a component take on a target.
   int64_t bytes(const std::string& name, const Target& target) const;
+  // What a product with one of its 8-bit weights takes more than with others: the weight widened or, where
+  // the device multiplies e4m3, the rows rounded to it, of so many bytes. 0 where it has none.
+  int64_t narrow_bytes(const std::string& name, const Target& target, int64_t rounded) const;
   std::vector<Plan::Component> listed(const Target& target) const;
 
  private:

@@ -58,10 +58,11 @@ Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, 
 // In the order of transformer.cpp, in tensors of X = (text + image) * D elements. The largest moments are in
 // a single block: the residual x, the normed input y, q, k and v as one, what the output projection reads (5
 // X) and what the backend takes; or, q, k and v freed, the feed-forward's hidden rows (4 X) before they are
-// copied to their place.
+// copied to their place, and what an 8-bit weight takes, whose rounded rows are X of half the size.
 int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
   const int64_t backend = joint_bytes(request, attention_problem(folder, request, target), true);
-  return std::max(10 * s.x + backend, 11 * s.x) + 3 * s.tokens;
+  const int64_t narrow = folder.components.narrow_bytes("transformer", target, s.x / 2);
+  return std::max(10 * s.x + backend, 11 * s.x + narrow) + 3 * s.tokens;
 }
 
 int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {

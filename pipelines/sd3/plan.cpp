@@ -98,7 +98,9 @@ int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& reque
   const attention::Problem problem = joint_problem(folder, request, target);
   const int64_t backend =
       folder.transformer.qk_norm ? joint_bytes(request, problem, false) : run_bytes(request, problem);
-  return std::max(base_bytes(folder, s) + backend, 2 * s.x + 4 * s.image) + 2 * s.batch * s.latents;
+  // What an 8-bit weight takes: the hidden rows of the image, rounded, have half their size.
+  const int64_t narrow = folder.components.narrow_bytes("transformer", target, 2 * s.image);
+  return std::max(base_bytes(folder, s) + backend, 2 * s.x + 4 * s.image + narrow) + 2 * s.batch * s.latents;
 }
 
 int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
@@ -219,7 +221,9 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   int64_t encoding = std::max(clip_encode_bytes(folder.clip_l, folder.clip_length, target),
                               clip_encode_bytes(folder.clip_g, folder.clip_length, target));
   if (!drops_t5(request))
-    encoding = std::max(encoding, t5_encode_bytes(*folder.t5, g.text_tokens - folder.clip_length, target));
+    encoding = std::max(encoding, t5_encode_bytes(*folder.t5, g.text_tokens - folder.clip_length, target) +
+                                      folder.components.narrow_bytes("text_encoder_3", target,
+                                                                     g.text_tokens * folder.t5->d_ff));
   const int64_t encode = encoders + s.conditioning + encoding;
   const int64_t denoise =
       kept + transformer + s.conditioning + 2 * s.latents + forward_bytes(folder, s, request, target);

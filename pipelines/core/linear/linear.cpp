@@ -39,10 +39,13 @@ bool has_scaled_product(const Linear& linear, const at::Tensor& x) {
   return multiplies_e4m3(x.device(), x.scalar_type());
 }
 
-at::Tensor scaled_product(const Linear& linear, const at::Tensor& rows) {
+void scaled_product_into(const Linear& linear, const at::Tensor& rows, at::Tensor out) {
   const QuantizedRows x = quantize_rows(rows);
-  return at::_scaled_mm(x.values, linear.weight.t(), x.scale, linear.scale.unsqueeze(0), linear.bias, {},
-                        rows.scalar_type());
+  const at::Tensor weight = linear.weight.t(), scale = linear.scale.unsqueeze(0);
+  if (out.is_contiguous())
+    at::_scaled_mm_out(out, x.values, weight, x.scale, scale, linear.bias, {}, rows.scalar_type());
+  else
+    out.copy_(at::_scaled_mm(x.values, weight, x.scale, scale, linear.bias, {}, rows.scalar_type()));
 }
 
 }  // namespace
@@ -74,13 +77,15 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
   if (!has_scaled_product(*this, x)) return at::linear(x, matrix(x.scalar_type()), bias);
   std::vector<int64_t> sizes = x.sizes().vec();
   sizes.back() = weight.size(0);
-  return scaled_product(*this, x.reshape({-1, x.size(-1)})).view(sizes);
+  const at::Tensor out = at::empty(sizes, x.options());
+  scaled_product_into(*this, x.reshape({-1, x.size(-1)}), out.view({-1, sizes.back()}));
+  return out;
 }
 
 void linear_into(const Linear& linear, const at::Tensor& x, const at::Tensor& out) {
   if (linear.scale.defined() && has_scaled_product(linear, x)) {
     by_matrix(x, out,
-              [&](const at::Tensor& from, const at::Tensor& to) { to.copy_(scaled_product(linear, from)); });
+              [&](const at::Tensor& from, const at::Tensor& to) { scaled_product_into(linear, from, to); });
     return;
   }
   const at::Tensor weight = linear.matrix(x.scalar_type()).t();
