@@ -5,6 +5,7 @@ A family is the module that calls main(): SPECS, MODES ({mode: changes of the re
 make_pipeline(name, spiece), text_stages(pipe, request, negative), noise(pipe, request, dtype) and released_names().
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -194,14 +195,7 @@ def names_of(components, parameters):
 
 
 def main(family):
-    out, spiece = pathlib.Path(sys.argv[1]), []
-
-    def make_one(name):
-        if not spiece:
-            spiece.append(models.train_spiece())
-        return make(family, name, out / name, spiece[0])
-
-    tiny.settle()
-    here = pathlib.Path(family.__file__).resolve().parent
-    tiny.make_each(out, list(family.SPECS), tiny.stamp(here, SCRIPTS + family.SCRIPTS), make_one)
+    spiece = functools.cache(models.train_spiece)
+    out = tiny.main(family.__file__, SCRIPTS + family.SCRIPTS, family.SPECS,
+                    lambda name, folder: make(family, name, folder, spiece()))
     (out / "names.json").write_text(json.dumps(family.released_names(), indent=1) + "\n")

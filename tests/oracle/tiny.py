@@ -5,6 +5,8 @@ import hashlib
 import importlib.metadata
 import math
 import os
+import pathlib
+import sys
 import time
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -34,14 +36,22 @@ def settle():
 
 
 def make_each(out, names, mark, make, file="stamp"):
-    """make(name) for each whose stamp is another one; it returns what to say."""
+    """make(name, folder) for each whose stamp is another one; it returns what to say."""
     for name in names:
         done, start = out / name / file, time.time()
         if done.exists() and done.read_text() == mark:
             print(f"{name}: up to date")
             continue
-        print(f"{name}: {make(name)}; {time.time() - start:.1f} s", flush=True)
+        print(f"{name}: {make(name, out / name)}; {time.time() - start:.1f} s", flush=True)
         done.write_text(mark)
+
+
+def main(script, scripts, names, make, file="stamp"):
+    """script.py OUT_DIR [NAME...]; its __file__, and the scripts that its results depend on. Returns OUT_DIR."""
+    out = pathlib.Path(sys.argv[1])
+    settle()
+    make_each(out, sys.argv[2:] or list(names), stamp(pathlib.Path(script).resolve().parent, scripts), make, file)
+    return out
 
 
 def randn(generator, *shape):

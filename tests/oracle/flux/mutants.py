@@ -9,8 +9,6 @@ mutant would change. No key repeats, and every mutant differs from the dump.
 
 import contextlib
 import os
-import pathlib
-import sys
 
 import fixtures as oracle
 import tiny
@@ -103,15 +101,8 @@ def make(name, folder):
         out[label] = result.clone(memory_format=torch.contiguous_format)
     check("after")
     save_file(out, folder / "mutants.safetensors")
-    return len(out)
-
-
-def main():
-    out, names = pathlib.Path(sys.argv[1]), sys.argv[2:] or NAMES
-    tiny.settle()
-    tiny.make_each(out, names, tiny.stamp(oracle.HERE, SCRIPTS), lambda name: f"{make(name, out / name)} mutants",
-                   "mutants.stamp")
+    return f"{len(out)} mutants"
 
 
 if __name__ == "__main__":
-    main()
+    tiny.main(__file__, SCRIPTS, NAMES, make, "mutants.stamp")

@@ -12,28 +12,24 @@ usage: vae.py OUT_DIR [NAME...]
 """
 
 import copy
-import hashlib
-import importlib.metadata
 import json
 import math
 import os
 import pathlib
 import shutil
 import sys
-import time
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
 
-import diffusers  # noqa: E402
+import tiny  # noqa: E402, before diffusers: it keeps that offline
+
 import torch  # noqa: E402
+import wrong  # noqa: E402
 from diffusers import AutoencoderKL  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
+from tiny import far  # noqa: E402
 
-import wrong  # noqa: E402
-
-HERE = pathlib.Path(__file__).resolve().parent
 SCRIPTS = ("vae.py", "wrong.py")
-PACKAGES = ("torch", "diffusers", "safetensors")
 VISIBLE = 4e-5  # three times the bound of the parity tests, and some
 SMALL = 0.003  # residual streams whose variance is near the norms' eps
 
@@ -59,15 +55,6 @@ SPECS = {
                                    use_quant_conv=False, shift_factor=-0.5, **blocks(2)),
                        z=(4, 9), batch=(2, 3, 3), wide=(4, 23), tall=(19, 9), both=(12, 19)),
 }
-
-
-def stamp():
-    digest = hashlib.sha256()
-    for script in SCRIPTS:
-        digest.update((HERE / script).read_bytes())
-    for package in PACKAGES:
-        digest.update(f"{package}={importlib.metadata.version(package)}".encode())
-    return digest.hexdigest()
 
 
 def perturb(model, generator):
@@ -186,10 +173,6 @@ def mutants(model, name, tensors):
     return out
 
 
-def far(a, b):
-    return ((a.double() - b.double()).norm() / b.double().norm()).item()
-
-
 def make(name, folder):
     model, spec = make_model(name), SPECS[name]
     generator = torch.Generator().manual_seed(31)
@@ -204,25 +187,13 @@ def make(name, folder):
     assert torch.equal(decode(reloaded, tensors["z"]), tensors["conv_out"]), "diffusers reads it otherwise"
     broken = mutants(model, name, tensors)
     for file, values in (("dump", tensors), ("mutants", broken)):
-        save_file({k: v.clone(memory_format=torch.contiguous_format) for k, v in values.items()},
-                  folder / f"{file}.safetensors")
+        save_file(tiny.tidy(values), folder / f"{file}.safetensors")
     return f"{len(broken)} mutants, fp32 {far(tensors['conv_out'], tensors['conv_out.fp64']):.1e}, " \
            f"bf16 {far(tensors['both.tiled.bf16'], tensors['both.tiled.fp64']):.1e}"
 
 
 def main():
-    out, names = pathlib.Path(sys.argv[1]), sys.argv[2:] or list(SPECS)
-    diffusers.utils.logging.set_verbosity_error()
-    torch.set_grad_enabled(False)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    mark = stamp()
-    for name in names:
-        done, start = out / name / "stamp", time.time()
-        if done.exists() and done.read_text() == mark:
-            print(f"{name}: up to date")
-            continue
-        print(f"{name}: {make(name, out / name)}; {time.time() - start:.1f} s", flush=True)
-        done.write_text(mark)
+    out = tiny.main(__file__, SCRIPTS, SPECS, make)
     # The released configs, as diffusers itself counts and names what a decoder reads.
     names = {}
     for name, channels, quant in (("released_16", 16, False), ("released_4", 4, True)):

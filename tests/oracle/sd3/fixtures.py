@@ -147,11 +147,5 @@ def make(name, folder):
     return f"{len(wrong)} mutants, bf16 {far(tensors['bf16.cpu'], truth):.1e}, fp32 {far(tensors['output'], truth):.1e}"
 
 
-def main():
-    out, names = pathlib.Path(sys.argv[1]), sys.argv[2:] or list(SPECS)
-    tiny.settle()
-    tiny.make_each(out, names, tiny.stamp(HERE, SCRIPTS), lambda name: make(name, out / name))
-
-
 if __name__ == "__main__":
-    main()
+    tiny.main(__file__, SCRIPTS, SPECS, make)
