@@ -82,18 +82,17 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
-  const int64_t t5 = folder.components.bytes("text_encoder", target);
-  const int64_t transformer = folder.components.bytes("transformer", target);
-  const int64_t vae = folder.components.bytes("vae", target);
-  const int64_t kept = request.offload == "none" ? t5 : 0;
-  const int64_t encode = t5 + s.embeds + t5_encode_bytes(folder.text, g.text_tokens, target);
-  const int64_t denoise =
-      kept + transformer + s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, request, target);
-  const int64_t decode = vae + s.embeds + 2 * s.latents +
-                         decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
-  // The transformer stays for the next run unless the decoding needs its room.
-  const bool stays = request.offload == "none" || decode + transformer <= available;
-  return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};
+  const Components& parts = folder.components;
+  Needs needs;
+  needs.encoders = parts.bytes("text_encoder", target);
+  needs.transformer = parts.bytes("transformer", target);
+  needs.vae = parts.bytes("vae", target);
+  needs.encode = s.embeds + t5_encode_bytes(folder.text, g.text_tokens, target) +
+                 parts.narrow_bytes("text_encoder", target, g.text_tokens * folder.text.d_ff);
+  needs.denoise = s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, request, target);
+  needs.decode = s.embeds + 2 * s.latents +
+                 decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  return peaks_of(needs, request, available);
 }
 
 Plan plan(const Folder& folder, const Request& request) {

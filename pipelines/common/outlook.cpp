@@ -41,6 +41,15 @@ bool frees_encoders(const Request& request) {
   return request.offload == "encoders" || request.offload == "layers";
 }
 
+Peaks peaks_of(const Needs& needs, const Request& request, int64_t available) {
+  const bool keeps = request.offload == "none";
+  const int64_t encoders = keeps ? needs.encoders : 0, decode = needs.vae + needs.decode;
+  const bool stays = keeps || decode + needs.transformer <= available;
+  return {{"encode", needs.encoders + needs.encode},
+          {"denoise", encoders + needs.transformer + needs.denoise},
+          {"decode", decode + encoders + (stays ? needs.transformer : 0)}};
+}
+
 Plan::Component component_of(const std::string& name, const std::vector<TensorInfo>& files, int64_t bytes,
                              std::string_view doubled) {
   Plan::Component component;

@@ -27,6 +27,15 @@ void choose_for_memory(Request& request, const std::function<Peaks(const Request
 // Whether a resolved request frees text encoders once the prompt is encoded.
 bool frees_encoders(const Request& request);
 
+// What the phases of a run take: of weights, and beside them.
+struct Needs {
+  int64_t encoders = 0, transformer = 0, vae = 0;
+  int64_t encode = 0, denoise = 0, decode = 0;
+};
+// Components stay for the next run unless offload or the decoding need their room. available: bytes that
+// tensors may take in all.
+Peaks peaks_of(const Needs& needs, const Request& request, int64_t available);
+
 // What a run asks of attention, and its peaks; both of a request with device and dtype filled in.
 struct Outlook {
   std::function<std::vector<attention::Problem>(const Request&, const Target&)> problems;

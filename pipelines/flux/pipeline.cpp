@@ -83,7 +83,7 @@ void Flux::encode_texts(const std::vector<Texts>& wanted, const Request& request
     const at::Tensor pooled = (*clip_)(ids_of(ids.clip, target_.device)).pooled;
     const at::Tensor embeds = (*t5_)(ids_of(ids.t5, target_.device));
     const auto kept = [&](const at::Tensor& x) { return x.to(target_.dtype).cpu(); };
-    return Row{kept(pooled), kept(embeds), ids.clip.truncated, ids.t5.truncated};
+    return PooledRow{kept(pooled), kept(embeds), ids.clip.truncated, ids.t5.truncated};
   });
   if (freed) clip_.reset(), t5_.reset();
 }
@@ -91,25 +91,9 @@ void Flux::encode_texts(const std::vector<Texts>& wanted, const Request& request
 Conditioning Flux::encode(const Request& request, const RunContext& run) {
   const std::vector<Texts> wanted = texts_of(request);
   if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
-  const auto tell = [&](const char* what, const Texts& texts) {
-    const Row& row = rows_.at(texts);
-    if (row.t5_cut)
-      run.notice(fmt::format("the {} is cut at {} tokens (max_sequence_length)", what, texts.t5_length));
-    if (row.clip_cut)
-      run.notice(fmt::format("CLIP reads the {} up to its {}th token", what, folder_.clip.max_positions));
-  };
-  Conditioning conditioning;
-  conditioning.guided = is_guided(request);
-  tell("prompt", wanted.back());
-  if (conditioning.guided) tell("negative prompt", wanted.front());
-  std::vector<at::Tensor> pooled, embeds;
-  for (const Texts& texts : wanted) {
-    pooled.push_back(rows_.at(texts).pooled.to(target_.device));
-    embeds.push_back(rows_.at(texts).embeds.to(target_.device));
-  }
-  conditioning.pooled = at::cat(pooled);
-  conditioning.embeds = at::cat(embeds);
-  return conditioning;
+  const auto rows = rows_.of(wanted);
+  tell_what_is_cut(rows, {wanted.back().t5_length, folder_.clip.max_positions}, run);
+  return conditioning_of(rows, target_.device);
 }
 
 std::unique_ptr<State> Flux::prepare(const Request& request, Conditioning conditioning,

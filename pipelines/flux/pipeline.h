@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "pipelines/common/prompts/pooled.h"
 #include "pipelines/common/prompts/rows.h"
 #include "pipelines/common/residence.h"
 #include "pipelines/core/memory.h"
@@ -69,10 +70,6 @@ class Flux final : public Pipeline {
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:
-  struct Row {
-    at::Tensor pooled, embeds;  // [1, C], [1, L, C] on the host
-    bool clip_cut = false, t5_cut = false;
-  };
   void encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run);
 
   Folder folder_;
@@ -82,7 +79,7 @@ class Flux final : public Pipeline {
   std::unique_ptr<T5Encoder> t5_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<AutoencoderKL> vae_;
-  TextRows<Texts, Row> rows_;
+  TextRows<Texts, PooledRow> rows_;
 };
 
 Family family();

@@ -131,19 +131,17 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
-  const int64_t encoders =
-      folder.components.bytes("text_encoder", target) + folder.components.bytes("text_encoder_2", target);
-  const int64_t transformer = folder.components.bytes("transformer", target);
-  const int64_t vae = folder.components.bytes("vae", target);
-  const int64_t kept = request.offload == "none" ? encoders : 0;
-  const int64_t encode = encoders + s.conditioning + t5_encode_bytes(folder.t5, g.text_tokens, target);
-  const int64_t denoise =
-      kept + transformer + s.conditioning + s.rope + 2 * s.tokens + forward_bytes(folder, s, request, target);
-  const int64_t decode = vae + s.conditioning + 3 * s.tokens +
-                         decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
-  // The transformer stays for the next run unless the decoding needs its room.
-  const bool stays = request.offload == "none" || decode + transformer <= available;
-  return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};
+  const Components& parts = folder.components;
+  Needs needs;
+  needs.encoders = parts.bytes("text_encoder", target) + parts.bytes("text_encoder_2", target);
+  needs.transformer = parts.bytes("transformer", target);
+  needs.vae = parts.bytes("vae", target);
+  needs.encode = s.conditioning + t5_encode_bytes(folder.t5, g.text_tokens, target) +
+                 parts.narrow_bytes("text_encoder_2", target, g.text_tokens * folder.t5.d_ff);
+  needs.denoise = s.conditioning + s.rope + 2 * s.tokens + forward_bytes(folder, s, request, target);
+  needs.decode = s.conditioning + 3 * s.tokens +
+                 decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  return peaks_of(needs, request, available);
 }
 
 Plan plan(const Folder& folder, const Request& request) {

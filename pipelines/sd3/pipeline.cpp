@@ -91,14 +91,14 @@ void StableDiffusion3::expect(std::vector<Request> requests) {
   rows_.expect(std::move(all));
 }
 
-StableDiffusion3::Row StableDiffusion3::encoded(const TextTokens& tokens) const {
+PooledRow StableDiffusion3::encoded(const TextTokens& tokens) const {
   const ClipText l = (*clip_l_)(ids_of(tokens.clip_l, target_.device), tokens.clip_skip);
   const ClipText g = (*clip_g_)(ids_of(tokens.clip_g, target_.device), tokens.clip_skip);
   const int64_t joint = folder_.transformer.joint_attention_dim;
   const at::Tensor clip = at::cat({l.hidden, g.hidden}, -1).to(target_.dtype);
   const at::Tensor t5 = tokens.t5 ? (*t5_)(ids_of(*tokens.t5, target_.device)).to(target_.dtype)
                                   : at::zeros({1, tokens.t5_length, joint}, clip.options());
-  Row row;
+  PooledRow row;
   row.pooled = at::cat({l.embeds, g.embeds}, -1).to(target_.dtype).cpu();
   row.embeds = at::cat({at::constant_pad_nd(clip, {0, joint - clip.size(-1)}), t5}, 1).cpu();
   row.clip_cut = tokens.clip_l.truncated || tokens.clip_g.truncated;
@@ -121,24 +121,9 @@ void StableDiffusion3::encode_texts(const std::vector<Texts>& wanted, const Requ
 Conditioning StableDiffusion3::encode(const Request& request, const RunContext& run) {
   const std::vector<Texts> wanted = texts_of(request);
   if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
-  const auto tell = [&](const char* what, const Texts& texts) {
-    if (rows_.at(texts).t5_cut)
-      run.notice(fmt::format("the {} is cut at {} tokens (max_sequence_length)", what, texts.t5_length));
-    if (rows_.at(texts).clip_cut)
-      run.notice(fmt::format("CLIP reads the {} up to its {}th token", what, folder_.clip_length));
-  };
-  Conditioning conditioning;
-  conditioning.guided = is_guided(request);
-  tell("prompt", wanted.back());
-  if (conditioning.guided) tell("negative prompt", wanted.front());
-  std::vector<at::Tensor> pooled, embeds;
-  for (const Texts& texts : wanted) {
-    pooled.push_back(rows_.at(texts).pooled.to(target_.device));
-    embeds.push_back(rows_.at(texts).embeds.to(target_.device));
-  }
-  conditioning.pooled = at::cat(pooled);
-  conditioning.embeds = at::cat(embeds);
-  return conditioning;
+  const auto rows = rows_.of(wanted);
+  tell_what_is_cut(rows, {wanted.back().t5_length, folder_.clip_length}, run);
+  return conditioning_of(rows, target_.device);
 }
 
 std::unique_ptr<State> StableDiffusion3::prepare(const Request& request, Conditioning conditioning,

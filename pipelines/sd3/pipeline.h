@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "pipelines/common/prompts/pooled.h"
 #include "pipelines/common/prompts/rows.h"
 #include "pipelines/common/residence.h"
 #include "pipelines/core/memory.h"
@@ -83,13 +84,9 @@ class StableDiffusion3 final : public Pipeline {
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:
-  struct Row {
-    at::Tensor pooled, embeds;  // [1, C], [1, L, C] on the host
-    bool clip_cut = false, t5_cut = false;
-  };
   void load_encoders(bool with_t5, const Request& request, const RunContext& run);
   void encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run);
-  Row encoded(const TextTokens& tokens) const;
+  PooledRow encoded(const TextTokens& tokens) const;
 
   Folder folder_;
   Target target_;
@@ -98,7 +95,7 @@ class StableDiffusion3 final : public Pipeline {
   std::unique_ptr<T5Encoder> t5_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<AutoencoderKL> vae_;
-  TextRows<Texts, Row> rows_;
+  TextRows<Texts, PooledRow> rows_;
 };
 
 Family family();

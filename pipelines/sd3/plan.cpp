@@ -213,25 +213,22 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
-  int64_t encoders = 0;
-  for (const std::string& name : encoders_of(request)) encoders += folder.components.bytes(name, target);
-  const int64_t transformer = folder.components.bytes("transformer", target);
-  const int64_t vae = folder.components.bytes("vae", target);
-  const int64_t kept = request.offload == "none" ? encoders : 0;
+  const Components& parts = folder.components;
+  Needs needs;
+  for (const std::string& name : encoders_of(request)) needs.encoders += parts.bytes(name, target);
+  needs.transformer = parts.bytes("transformer", target);
+  needs.vae = parts.bytes("vae", target);
   int64_t encoding = std::max(clip_encode_bytes(folder.clip_l, folder.clip_length, target),
                               clip_encode_bytes(folder.clip_g, folder.clip_length, target));
   if (!drops_t5(request))
     encoding = std::max(encoding, t5_encode_bytes(*folder.t5, g.text_tokens - folder.clip_length, target) +
                                       folder.components.narrow_bytes("text_encoder_3", target,
                                                                      g.text_tokens * folder.t5->d_ff));
-  const int64_t encode = encoders + s.conditioning + encoding;
-  const int64_t denoise =
-      kept + transformer + s.conditioning + 2 * s.latents + forward_bytes(folder, s, request, target);
-  const int64_t decode = vae + s.conditioning + 3 * s.latents +
-                         decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
-  // The transformer stays for the next run unless the decoding needs its room.
-  const bool stays = request.offload == "none" || decode + transformer <= available;
-  return {{"encode", encode}, {"denoise", denoise}, {"decode", decode + kept + (stays ? transformer : 0)}};
+  needs.encode = s.conditioning + encoding;
+  needs.denoise = s.conditioning + 2 * s.latents + forward_bytes(folder, s, request, target);
+  needs.decode = s.conditioning + 3 * s.latents +
+                 decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  return peaks_of(needs, request, available);
 }
 
 Plan plan(const Folder& folder, const Request& request) {

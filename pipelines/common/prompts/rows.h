@@ -63,6 +63,11 @@ class TextRows {
   }
 
   const Row& at(const Text& text) const { return rows_.at(text); }
+  std::vector<const Row*> of(const std::vector<Text>& texts) const {
+    std::vector<const Row*> all;
+    for (const Text& text : texts) all.push_back(&rows_.at(text));
+    return all;
+  }
 
  private:
   std::map<Text, Row> rows_;
