@@ -142,11 +142,6 @@ BenchModel bench(const std::string& name, const Target& target) {
   return result;
 }
 
-std::vector<std::pair<std::string, std::vector<int64_t>>> names(const std::string& component,
-                                                                const Json& json) {
-  return requested_names(component_table(), component, Config(json, component));
-}
-
 }  // namespace
 
 const std::vector<Option>& options() {
@@ -188,8 +183,7 @@ Family family() {
   for (const Variant& variant : released()) f.variants.push_back(variant.name);
   f.variant_dtype = [](const std::string& name) { return std::string(variant_of(name).dtype); };
   f.bench = bench;
-  f.names = names;
-  for (const Component& component : component_table()) f.components.emplace_back(component.name);
+  set_components(f, component_table);
   return f;
 }
 

@@ -34,6 +34,13 @@ ShapesByName requested_names(std::span<const Component> table, const std::string
   return w.requested();
 }
 
+void set_components(Family& family, std::span<const Component> (*table)()) {
+  for (const Component& component : table()) family.components.emplace_back(component.name);
+  family.names = [table](const std::string& component, const nlohmann::json& json) {
+    return requested_names(table(), component, Config(json, component));
+  };
+}
+
 Components::Components(const Request& request, std::vector<Component> table)
     : root_(request.model), files_(request), table_(std::move(table)) {
   std::vector<std::string> names;

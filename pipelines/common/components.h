@@ -54,6 +54,9 @@ using ShapesByName = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 // (key, shape) of every tensor that is read of a component with this config. Throws likewise.
 ShapesByName requested_names(std::span<const Component> table, const std::string& component, Config config);
 
+// A family's components, and the names that they are read under.
+void set_components(Family& family, std::span<const Component> (*table)());
+
 // Those of one folder.
 class Components {
  public:

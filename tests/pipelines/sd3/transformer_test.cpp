@@ -169,6 +169,24 @@ TEST(Sd3Config, RefusesByName) {
   EXPECT_THAT(message({{"mystery", 1}}), HasSubstr("mystery"));
 }
 
+TEST(Sd3Config, NullIsNotAbsent) {
+  const auto parse = [](const nlohmann::json& values) {
+    Config file(values, "config.json");
+    return TransformerConfig(file);
+  };
+  EXPECT_EQ(parse({{"in_channels", 4}}).out_channels, 16);
+  EXPECT_EQ(parse({{"in_channels", 4}, {"out_channels", nullptr}}).out_channels, 4);
+  EXPECT_EQ(parse(nlohmann::json::object()).pos_embed_max_size, 96);
+  EXPECT_FALSE(parse({{"qk_norm", nullptr}}).qk_norm);
+  EXPECT_TRUE(parse({{"dual_attention_layers", nullptr}}).dual_attention_layers.empty());
+  try {
+    parse({{"pos_embed_max_size", nullptr}});
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "config.json: pos_embed_max_size = null is not supported (only a size)");
+  }
+}
+
 TEST(Sd3Inputs, WrongShapesAreNamed) {
   const Dump dump = dump_of("large");
   const Transformer model = open("large");
