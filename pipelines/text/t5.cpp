@@ -153,7 +153,8 @@ at::Tensor T5Encoder::feed_forward(const Block& block, const at::Tensor& x) cons
   } else {
     hidden = activate(config_.activation, hidden);
   }
-  return block.wo(hidden.to(block.wo.weight.scalar_type()));
+  const bool narrow = block.wo.scale.defined();  // 8 bits take rows as they are
+  return block.wo(narrow ? hidden : hidden.to(block.wo.weight.scalar_type()));
 }
 
 at::Tensor T5Encoder::operator()(

@@ -21,6 +21,7 @@ VARIANTS = {
     "cogvideox_5b": ("BF16", 10_000_000_000),
     "cogvideox_1.5": ("BF16", 5_000_000_000),
 }
+BYTES = {"F16": 2, "BF16": 2, "F8_E4M3": 1, "F32": 4}
 STEMS = {"transformer": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 
 
@@ -45,11 +46,12 @@ def shapes(model):
     return found
 
 
-def write_holes(path, tensors, dtype):
+def write_holes(path, tensors):
+    """tensors: {key: (dtype, shape)}"""
     header, at = {"__metadata__": {"format": "pt"}}, 0
-    for key, shape in tensors.items():
-        end = at + 2 * torch.Size(shape).numel()
-        header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [at, end]}
+    for key, (dtype, shape) in tensors.items():
+        end = at + BYTES[dtype] * torch.Size(shape).numel()
+        header[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, end]}
         at = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -73,14 +75,14 @@ def split(tensors, most):
 
 
 def write_component(folder, stem, tensors, dtype, most):
-    parts = split(tensors, most)
+    parts = [{key: (dtype, shape) for key, shape in part.items()} for part in split(tensors, most)]
     if len(parts) == 1:
-        write_holes(folder / f"{stem}.safetensors", tensors, dtype)
+        write_holes(folder / f"{stem}.safetensors", parts[0])
         return
     total, weight_map = 0, {}
     for i, part in enumerate(parts):
         name = f"{stem}-{i + 1:05d}-of-{len(parts):05d}.safetensors"
-        total += write_holes(folder / name, part, dtype)
+        total += write_holes(folder / name, part)
         weight_map |= {key: name for key in part}
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2))

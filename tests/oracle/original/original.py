@@ -26,6 +26,10 @@ def flux():
                                   guidance_embeds=True, axes_dims_rope=(4, 6, 6))
 
 
+def count(state, blocks):
+    return len({key.split(".")[1] for key in state if key.startswith(blocks + ".")})
+
+
 def flux_theirs(state):
     cat = lambda names, leaf: torch.cat([state.pop(f"{n}.{leaf}") for n in names])
     made = {}
@@ -36,7 +40,7 @@ def flux_theirs(state):
         move(f"{theirs}.out_layer", f"time_text_embed.{ours}_embedder.linear_2")
     move("txt_in", "context_embedder")
     move("img_in", "x_embedder")
-    for i in range(2):
+    for i in range(count(state, "transformer_blocks")):
         a, b = f"double_blocks.{i}", f"transformer_blocks.{i}"
         for s, norm, qkv, q, k, out, ff in (
                 ("img", "norm1", ("to_q", "to_k", "to_v"), "norm_q", "norm_k", "to_out.0", "ff"),
@@ -49,7 +53,7 @@ def flux_theirs(state):
             move(f"{a}.{s}_attn.proj", f"{b}.attn.{out}")
             move(f"{a}.{s}_mlp.0", f"{b}.{ff}.net.0.proj")
             move(f"{a}.{s}_mlp.2", f"{b}.{ff}.net.2")
-    for i in range(3):
+    for i in range(count(state, "single_transformer_blocks")):
         a, b = f"single_blocks.{i}", f"single_transformer_blocks.{i}"
         move(f"{a}.modulation.lin", f"{b}.norm.linear")
         made |= {f"{a}.linear1.{leaf}": cat([f"{b}.attn.to_q", f"{b}.attn.to_k", f"{b}.attn.to_v", f"{b}.proj_mlp"], leaf)

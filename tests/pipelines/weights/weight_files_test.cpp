@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// A component read from a single file is the component of the folder: the same pictures, peaks and words.
+#include "pipelines/common/weights/weight_files.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "attention/error.h"
+#include "pipelines/core/config.h"
+#include "pipelines/core/safetensors.h"
+#include "tests/pipelines/core/files.h"
+#include "tests/support/picture_runs.h"
+
+namespace sagelab {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using Texts = std::vector<std::string>;
+
+fs::path place(const std::string& name) {
+  return testing::fixture("single_files", name);
+}
+
+const Family& family() {
+  return family_of(place("model"));
+}
+
+Request request_of(const std::string& model, const Texts& weights = {}) {
+  const nlohmann::json spec = read_json(place("request.json"));
+  Request r;
+  r.model = place(model).string();
+  r.prompt = spec["prompt"];
+  r.options["max_sequence_length"] = spec["max_sequence_length"].get<int64_t>();
+  r.height = 32, r.width = 48, r.steps = 2;
+  r.device = "cpu";
+  r.vae_tiling = "off";
+  for (const std::string& text : weights) {
+    const size_t equals = text.find('=') + 1;
+    r.weights.push_back(text.substr(0, equals) + place(text.substr(equals)).string());
+  }
+  return r;
+}
+
+at::Tensor picture_of(const Request& unresolved) {
+  testing::OneRun run;
+  const Request request = family().resolve(unresolved);
+  const auto pipeline = family().open(request, run.context);
+  return testing::pixels_of(*generate(*pipeline, request, "", run.context).picture);
+}
+
+// What generating is refused with: "<what> | <hint>".
+std::string refusal(const Texts& weights) {
+  return testing::error_of([&] {
+    Request request = request_of("model");
+    request.weights = weights;
+    request = family().resolve(request);
+    family().plan(request);
+  });
+}
+
+TEST(WeightFiles, TheSamePictureFromAnyFormOfTheFiles) {
+  const at::Tensor expected = picture_of(request_of("model"));
+  EXPECT_GT(expected.to(at::kFloat).std().item<float>(), 10);
+  for (const Texts& weights : {Texts{"transformer=transformer.safetensors", "vae=vae.safetensors"},
+                               {"transformer=ours.safetensors"},
+                               {"vae=bundle.safetensors"},
+                               {"text_encoder=clip.safetensors", "text_encoder_2=t5.safetensors"},
+                               {"transformer=bundle.safetensors", "vae=bundle.safetensors",
+                                "text_encoder=bundle.safetensors", "text_encoder_2=bundle.safetensors"}})
+    EXPECT_TRUE(at::equal(picture_of(request_of("model", weights)), expected)) << weights[0];
+  EXPECT_FALSE(at::equal(picture_of(request_of("model", {"transformer=other.safetensors"})), expected));
+}
+
+TEST(WeightFiles, TheComponentsOwnFilesMayBeMissing) {
+  const testing::Folder folder;
+  fs::copy(place("model"), folder.path(), fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+  const at::Tensor expected = picture_of(request_of("model"));
+  for (const char* name : {"transformer", "vae"})
+    fs::remove(folder.path() / name / "diffusion_pytorch_model.safetensors");
+  Request request = request_of("model", {"transformer=bundle.safetensors", "vae=bundle.safetensors"});
+  request.model = folder.str();
+  EXPECT_TRUE(at::equal(picture_of(request), expected));
+}
+
+// e4m3 with scales and without: what a folder gives that holds what they stand for.
+TEST(WeightFiles, EightBitsGiveWhatTheyStandFor) {
+  const at::Tensor expected = picture_of(request_of("widened"));
+  const Request narrow =
+      request_of("model", {"transformer=scaled.safetensors", "text_encoder_2=t5_e4m3.safetensors"});
+  EXPECT_TRUE(at::equal(picture_of(narrow), expected));
+  EXPECT_FALSE(at::equal(picture_of(request_of("model")), expected));
+  const auto bytes_of = [](const Request& request) {
+    std::map<std::string, int64_t> bytes;
+    for (const auto& c : family().plan(family().resolve(request)).components) bytes[c.name] = c.bytes;
+    return bytes;
+  };
+  const auto wide = bytes_of(request_of("model")), eight = bytes_of(narrow);
+  EXPECT_LT(double(eight.at("transformer")), 0.4 * double(wide.at("transformer")));
+  EXPECT_LT(eight.at("text_encoder_2"), wide.at("text_encoder_2"));
+  EXPECT_EQ(eight.at("vae"), wide.at("vae"));
+}
+
+// Within 15 % of the tensors that a run then holds, where weights of 8 bits are read and widened.
+TEST(WeightFiles, PlanPredictsThePeaks) {
+  count_cpu_tensors();
+  for (const char* dtype : {"fp32", "bf16"})
+    for (const char* offload : {"none", "encoders"})
+      for (const int scale : {1, 6}) {
+        Request request =
+            request_of("model", {"transformer=scaled.safetensors", "text_encoder_2=t5_e4m3.safetensors"});
+        request.dtype = dtype, request.offload = offload, request.steps = 1;
+        *request.height *= scale, *request.width *= scale;
+        request = family().resolve(request);
+        testing::OneRun run;
+        const int64_t before = tensor_bytes(at::kCPU);
+        const auto pipeline = family().open(request, run.context);
+        const Result result = generate(*pipeline, request, "", run.context);
+        const Plan plan = family().plan(request);
+        for (size_t i = 0; i < 2; ++i) {
+          const auto& [phase, bytes] = plan.peak_by_phase[i];
+          EXPECT_EQ(phase, i == 0 ? "encode" : "denoise");
+          EXPECT_NEAR(double(bytes) / double(result.peak_by_phase[i].second - before), 1, 0.15)
+              << phase << ", offload " << offload << " in " << dtype << ", " << *request.height << " high";
+        }
+      }
+}
+
+TEST(WeightFiles, DigestsTellOneFileFromAnother) {
+  const auto digest = [](const Texts& weights) {
+    return model_digests(family(), request_of("model", weights)).at("transformer");
+  };
+  const std::string theirs = digest({"transformer=transformer.safetensors"});
+  EXPECT_EQ(digest({"transformer=transformer.safetensors"}), theirs);
+  EXPECT_NE(digest({}), theirs);
+  EXPECT_NE(digest({"transformer=other.safetensors"}), theirs) << "the same names and shapes";
+  EXPECT_EQ(digest({"vae=vae.safetensors"}), digest({}));
+  const testing::Folder folder;
+  fs::copy_file(place("transformer.safetensors"), folder / "renamed.safetensors");
+  Request moved = request_of("model");
+  moved.weights = {"transformer=" + (folder / "renamed.safetensors").string()};
+  EXPECT_EQ(model_digests(family(), moved).at("transformer"), theirs);
+}
+
+TEST(WeightFiles, AVariantIsOfTheOtherComponents) {
+  Request request = request_of("model", {"transformer=transformer.safetensors"});
+  request.variant = "fp16";
+  EXPECT_THROW(check_variant(family(), request), Error) << "no component has such files";
+  request.weights =
+      request_of("model", {"transformer=bundle.safetensors", "vae=bundle.safetensors",
+                           "text_encoder=bundle.safetensors", "text_encoder_2=bundle.safetensors"})
+          .weights;
+  EXPECT_EQ(check_variant(family(), request), Texts{});
+}
+
+TEST(WeightFiles, SaysWhatIsWrong) {
+  const std::string file = place("transformer.safetensors").string();
+  EXPECT_EQ(refusal({"transformer=" + file}), "");
+  EXPECT_EQ(refusal({file}), "weights \"" + file +
+                                 "\" do not say which file stands for which component | write "
+                                 "COMPONENT=FILE: transformer=model.safetensors");
+  EXPECT_THAT(refusal({"=" + file}), HasSubstr("do not say which file"));
+  EXPECT_THAT(refusal({"vae="}), HasSubstr("do not say which file"));
+  EXPECT_EQ(refusal({"transformer=" + file, "transformer=" + file}),
+            "weights: transformer is given two files | leave one of them out");
+  EXPECT_EQ(refusal({"text_encoder_3=" + file}),
+            "weights: this model has no component text_encoder_3 | it has: text_encoder, text_encoder_2, "
+            "transformer, vae");
+  EXPECT_THAT(refusal({"transformer=nowhere.safetensors"}), HasSubstr("nowhere.safetensors"));
+  EXPECT_THAT(refusal({"vae=" + file}),
+              AllOf(HasSubstr(file + ": tensor "), HasSubstr("is missing | the weights belong to another")));
+  EXPECT_THAT(refusal({"transformer=" + place("model/model_index.json").string()}),
+              HasSubstr("model_index.json"));
+}
+
+TEST(WeightFiles, ATensorThatIsMissingOrOfAnotherShapeIsNamed) {
+  const testing::Folder folder;
+  const auto with = [&](const char* key, const at::Tensor& value) {
+    const SafetensorsFile whole(place("transformer.safetensors"));
+    std::map<std::string, at::Tensor> tensors;
+    for (const auto& [name, stored] : whole.tensors()) tensors[name] = whole.tensor(name).clone();
+    tensors.erase(key);
+    if (value.defined()) tensors[key] = value;
+    write_safetensors(folder / "x.safetensors", tensors);
+    return refusal({"transformer=" + (folder / "x.safetensors").string()});
+  };
+  EXPECT_THAT(with("single_blocks.1.linear1.weight", {}),
+              HasSubstr("tensor single_transformer_blocks.1.attn.to_q.weight is missing"));
+  EXPECT_THAT(with("final_layer.linear.bias", at::ones({5})),
+              HasSubstr("tensor proj_out.bias has shape [5]"));
+  EXPECT_THAT(with("single_blocks.9.linear2.bias", at::ones({5})),
+              HasSubstr("no part of this model: single_transformer_blocks.9.proj_out.bias"));
+}
+
+}  // namespace
+}  // namespace sagelab
