@@ -30,7 +30,7 @@ void check_words(const Request& r, const std::vector<Option>& options) {
   check_utf8(r.prompt, "prompt");
   check_utf8(r.negative_prompt, "negative prompt");
   check_choice("vae_tiling", r.vae_tiling, {"auto", "on", "off"});
-  check_choice("offload", r.offload, {"auto", "none", "encoders"});
+  check_choice("offload", r.offload, {"auto", "none", "encoders", "layers"});
   check_choice("attention_switch", r.attention_switch, {"forward", "call"});
   check_options(r.options, options);
 }

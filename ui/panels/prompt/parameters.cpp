@@ -208,7 +208,7 @@ bool draw_machine(const ModelChoice& model, Request& request) {
   changed |= draw_choice("device", request.device, {"auto", "cpu", "cuda"});
   changed |= draw_choice("dtype", request.dtype, {"auto", "fp32", "bf16", "fp16"});
   changed |= draw_choice("VAE tiles", request.vae_tiling, {"auto", "on", "off"});
-  changed |= draw_choice("offload", request.offload, {"auto", "none", "encoders"});
+  changed |= draw_choice("offload", request.offload, {"auto", "none", "encoders", "layers"});
   changed |= draw_choice("switch at", request.attention_switch, {"forward", "call"});
   tip("When a switch of attention takes effect: at the next forward, or at the next call within one");
   return changed;
