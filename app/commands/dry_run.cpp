@@ -17,6 +17,18 @@ std::string flops_text(double flops) {
   return fmt::format("{:.0f} FLOP", flops);
 }
 
+// What --offload does to a run; where weights are fetched again and again, that it takes longer.
+std::string offload_text(const Request& r, const Plan& plan) {
+  const std::string freed = fmt::format("{}: text encoders are freed before denoising", r.offload);
+  if (r.offload == "none") return "none: every part stays in memory";
+  if (r.offload == "encoders") return freed;
+  if (r.device == "cpu") return freed + ", and on a CPU no more: all weights are in host memory";
+  return fmt::format(
+      "{}; the transformer's blocks stay in host memory and are copied for each of {} forwards, two at a "
+      "time on the device: slower",
+      freed, plan.forwards);
+}
+
 }  // namespace
 
 nlohmann::json to_json(const DryRun& run) {
@@ -71,6 +83,7 @@ std::string table_of(const DryRun& run) {
   for (const auto& [phase, bytes] : plan.peak_by_phase)
     phases += fmt::format("{}{} {}", phases.empty() ? "" : ", ", phase, human_bytes(bytes));
   row("memory", fmt::format("{} at the peak ({})", human_bytes(plan.peak_bytes()), phases));
+  row("offload", offload_text(r, plan));
   if (capture) row("captures", capture->as_text(capture->planned()));
   for (const auto& file : writes) row(&file == writes.data() ? "writes" : "", file);
   return out;
