@@ -15,7 +15,6 @@ usage: fixtures.py OUT_DIR [NAME...]
   "loud" has inputs, and fp16.cpu alone: its rows exceed fp16.
 """
 
-import contextlib
 import copy
 import pathlib
 import shutil
@@ -27,11 +26,12 @@ sys.path.append(str(HERE.parent))
 import tiny  # noqa: E402, before diffusers: it keeps that offline
 
 import diffusers.models.transformers.transformer_flux as flux  # noqa: E402
+import forwards  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from tiny import far, perturb, randn, scale  # noqa: E402
 
-SCRIPTS = ("fixtures.py",)
+SCRIPTS = ("fixtures.py", "../forwards.py")
 FAR = (2, 300)  # patches: beyond what bf16 counts
 
 # Names of keys that a config leaves out stand for the class defaults.
@@ -124,41 +124,23 @@ def inputs_of(model, spec):
     return inputs, latents
 
 
-@contextlib.contextmanager
-def double_throughout():
-    """apply_rotary_emb rounds to fp32 whatever its input is."""
-    def rotate(x, tables, **_):
-        cos, sin = (f.double()[None, :, None] for f in tables)
-        real, imag = x.reshape(*x.shape[:-1], -1, 2).unbind(-1)
-        return x * cos + torch.stack([-imag, real], dim=-1).flatten(3) * sin
-
-    kept = flux.apply_rotary_emb
-    flux.apply_rotary_emb = rotate
-    try:
-        yield
-    finally:
-        flux.apply_rotary_emb = kept
-
-
 def forward(model, inputs):
     return model(**inputs, return_dict=False)[0]
 
 
 def stages(model, inputs, out, suffix=""):
     def plain(key):
-        return lambda _m, _in, result: out.__setitem__(key + suffix, result.clone())
+        return lambda result: out.__setitem__(key + suffix, result.clone())
 
     def both(key):
-        return lambda _m, _in, result: out.__setitem__(key + suffix, torch.cat(result, dim=1))
+        return lambda result: out.__setitem__(key + suffix, torch.cat(result, dim=1))
 
     hooks = [(b, both(f"block.{i}")) for i, b in enumerate(model.transformer_blocks)]
     hooks += [(b, both(f"single.{i}")) for i, b in enumerate(model.single_transformer_blocks)]
     hooks += [(model.time_text_embed, plain("temb")), (model.x_embedder, plain("x_embedder")),
               (model.context_embedder, plain("context_embedder"))]
-    handles = [module.register_forward_hook(hook) for module, hook in hooks]
-    out["output" + suffix] = forward(model, inputs)
-    for handle in handles:
-        handle.remove()
+    with forwards.hooked(hooks):
+        out["output" + suffix] = forward(model, inputs)
 
 
 def tables(model, prefix, ids):
@@ -174,9 +156,8 @@ def cast(inputs, device, dtype):
 def temb_of(model, inputs):
     """What the first lines of the model's forward give to its blocks."""
     kept = {}
-    handle = model.time_text_embed.register_forward_hook(lambda _m, _in, result: kept.update(temb=result.clone()))
-    forward(model, inputs)
-    handle.remove()
+    with forwards.hooked([(model.time_text_embed, lambda result: kept.update(temb=result.clone()))]):
+        forward(model, inputs)
     return kept["temb"]
 
 
@@ -220,7 +201,7 @@ def dump(model, spec):
     out |= tables(model, "rope", (inputs["txt_ids"], inputs["img_ids"]))
     out |= tables(model, "far", ids_of(spec["text"], *FAR))
     out |= tables(model, "far.bf16", ids_of(spec["text"], *FAR, torch.bfloat16))
-    with double_throughout():
+    with forwards.double_rotation(flux):
         doubled = {k: v if k.endswith("ids") else v.double() for k, v in inputs.items()}
         stages(copy.deepcopy(model).double(), doubled, out, ".fp64")
     out |= half_outputs(model, inputs)
