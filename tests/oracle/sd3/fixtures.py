@@ -29,7 +29,7 @@ from diffusers import SD3Transformer2DModel  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from tiny import far, perturb, randn, scale, tidy  # noqa: E402
 
-SCRIPTS = ("fixtures.py", "mutants.py")
+SCRIPTS = ("fixtures.py", "mutants.py", "../mutations.py")
 
 SPECS = {
     "sd3": dict(

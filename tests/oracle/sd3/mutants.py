@@ -6,56 +6,27 @@ A mutant changes a copy of the model, or the inputs, before the forward.
 
 import copy
 
+import mutations
 import torch
 
 VISIBLE = 6e-6  # three times the tightest bound of the parity tests
 
 
-def swapped(linear, parts, i, j):
-    """Two of the chunks that a linear's rows are made of, in each other's place."""
-    for p in (linear.weight, linear.bias):
-        chunks = list(p.data.chunk(parts))
-        chunks[i], chunks[j] = chunks[j], chunks[i]
-        p.data = torch.cat(chunks)
-
-
 def chunk_swaps(model):
     for i, block in enumerate(model.transformer_blocks):
         for name, norm in (("norm1", block.norm1), ("norm1_context", block.norm1_context)):
-            parts = norm.linear.out_features // norm.linear.in_features
-            for a in range(parts - 1):
-                yield f"{i}.{name}.chunks_{a}_{a + 1}", lambda m, i=i, name=name, parts=parts, a=a: swapped(
-                    getattr(m.transformer_blocks[i], name).linear, parts, a, a + 1)
-    yield "norm_out.chunks", lambda m: swapped(m.norm_out.linear, 2, 0, 1)
-
-
-def zeroed(module):
-    for p in module.parameters():
-        p.data.zero_()
-
-
-def nudges(model):
-    """Every weight, one at a time, off by a hundredth, and every bias by half."""
-    unread = f"transformer_blocks.{len(model.transformer_blocks) - 1}.attn."
-    unread = {unread + name for name in ("add_q_proj", "norm_added_q")}
-    for name, module in model.named_modules():
-        if name in unread or not hasattr(module, "weight") or module.weight is None:
-            continue
-        yield f"{name}.nudged", lambda m, name=name: m.get_submodule(name).weight.data.mul_(1.01)
-        if getattr(module, "bias", None) is not None and not is_key(name):
-            yield f"{name}.bias", lambda m, name=name: m.get_submodule(name).bias.data.mul_(1.5)
+            path = f"transformer_blocks.{i}.{name}"
+            yield from mutations.exchanges(path, f"{path}.linear", norm.linear.out_features // norm.linear.in_features)
+    yield from mutations.exchanges("norm_out", "norm_out.linear", 2)
 
 
 def is_key(name):
     return name.endswith(("to_k", "add_k_proj"))  # a softmax hardly feels what all keys share
 
 
-def eps_tenfold(model):
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.LayerNorm) or type(module).__name__ == "RMSNorm":
-            last = f"transformer_blocks.{len(model.transformer_blocks) - 1}.attn.norm_added_q"
-            if name != last:
-                yield f"{name}.eps", lambda m, name=name: setattr(m.get_submodule(name), "eps", 1e-5)
+def unread(model):
+    last = f"transformer_blocks.{len(model.transformer_blocks) - 1}.attn"
+    return f"{last}.add_q_proj", f"{last}.norm_added_q"
 
 
 def gelu_kinds(model):
@@ -110,12 +81,14 @@ def general():
     yield "positions_transposed", transposed_positions
     yield "time_sin_first", sin_first
     yield "time_shifted", lambda m: setattr(m.time_text_embed.time_proj, "downscale_freq_shift", 1)
-    yield "no_pooled", lambda m: zeroed(m.time_text_embed.text_embedder)
+    yield "no_pooled", mutations.zeroed("time_text_embed.text_embedder")
 
 
 def of(model):
-    for group in (chunk_swaps, nudges, eps_tenfold, gelu_kinds):
-        yield from group(model)
+    yield from mutations.nudges(model, is_key, unread(model))
+    yield from mutations.eps_tenfold(model, unread(model))
+    yield from chunk_swaps(model)
+    yield from gelu_kinds(model)
     yield from general()
 
 
