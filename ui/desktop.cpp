@@ -9,12 +9,12 @@
 #include <utility>
 
 #include "ui/compare/canvas.h"
-#include "ui/exportable.h"
 #include "ui/look/icons.h"
 #include "ui/look/theme.h"
 #include "ui/metrics/metrics_panel.h"
 #include "ui/panels/attention/attention_panel.h"
 #include "ui/panels/dialogs.h"
+#include "ui/panels/exportable.h"
 #include "ui/panels/prompt/prompt_panel.h"
 #include "ui/panels/queue_panel.h"
 #include "ui/platform/file_dialog.h"

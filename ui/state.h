@@ -24,8 +24,7 @@ struct ModelChoice {
   Request shown;     // what choosing it puts under edit: its path, and a prompt where it suggests one
   // Widths, heights and frame counts that it can make are this far apart.
   int width_grain = 16, height_grain = 16, frames_grain = 4;
-  bool pictures_only = false;  // one frame, whatever is asked for
-  bool bundled = false;
+  bool bundled = false, pictures_only = false;  // pictures: one frame, whatever is asked for
   std::string problem, hint;
 };
 

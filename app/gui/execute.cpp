@@ -9,7 +9,7 @@
 #include "app/gui/program.h"
 #include "app/gui/tasks/exports.h"
 #include "app/replay/origin.h"
-#include "ui/exportable.h"
+#include "ui/panels/exportable.h"
 
 namespace sagelab::gui {
 

@@ -75,10 +75,12 @@ double device_rate(const at::Device& device, at::ScalarType dtype, int64_t width
 
 }  // namespace
 
-double MachineSpeed::seconds_per_flop(const at::Device& device, at::ScalarType dtype, int64_t width) {
+double MachineSpeed::seconds_per_flop(const Target& target, int64_t width) {
+  const auto device = target.device;
+  const auto dtype = target.dtype;
   // Of norms, attention and all that is no matrix product a model pays as well: of transformers that ran on
   // both, about this share is left.
-  constexpr double kShare = .5;
+  constexpr double kShare = .35;
   width = std::clamp(width, kLeastWidth, kMostWidth);
   const std::lock_guard lock(mutex_);
   const auto [at, fresh] = known_.try_emplace({device.str(), dtype, width}, NAN);

@@ -104,7 +104,7 @@ Speeds::Run run_of(const Request& resolved, const Plan& plan) {
   run.flops = plan.flops_per_forward * plan.forwards;
   run.pixels =
       double(resolved.width.value_or(0)) * resolved.height.value_or(0) * resolved.num_frames.value_or(1);
-  run.scalar_type = target.dtype, run.on = target.device;
+  run.target = target;
   for (const auto& problem : plan.problems) run.width = std::max(run.width, problem.heads * problem.head_dim);
   return run;
 }

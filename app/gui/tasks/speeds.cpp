@@ -34,7 +34,7 @@ Speeds::Guess Speeds::guess(const Run& run) const {
   if (const double seconds = from(run.attention); !std::isnan(seconds)) return {seconds, false};
   if (run.emulated || !(run.flops > 0)) return {};  // by what factor it is slower nothing tells
   if (const double seconds = from(kAny); !std::isnan(seconds)) return {seconds, true};
-  return {run.flops * machine_->seconds_per_flop(run.on, run.scalar_type, run.width), true};
+  return {run.flops * machine_->seconds_per_flop(run.target, run.width), true};
 }
 
 nlohmann::json Speeds::json() const {

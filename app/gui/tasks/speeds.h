@@ -17,12 +17,11 @@ class Speeds {
   // What a run depends on, and what it took: denoising, and all before and after it.
   struct Run {
     std::string model, device, dtype, attention;
-    bool emulated = false;                    // attention is not what the device is fast at
-    double flops = 0, pixels = 0;             // of the denoising; of all frames
-    double denoise = 0, beside = 0;           // seconds
-    at::ScalarType scalar_type = at::kFloat;  // dtype's
-    at::Device on = at::kCPU;                 // device
-    int64_t width = 0;                        // of its transformer
+    bool emulated = false;           // attention is not what the device is fast at
+    double flops = 0, pixels = 0;    // of the denoising; of all frames
+    double denoise = 0, beside = 0;  // seconds
+    Target target;                   // device and dtype
+    int64_t width = 0;               // of its transformer
   };
   void add(const Run& run);
   struct Guess {

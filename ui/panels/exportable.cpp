@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ui/exportable.h"
+#include "ui/panels/exportable.h"
 
 #include <fmt/format.h>
 
