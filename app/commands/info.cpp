@@ -86,13 +86,14 @@ std::string machine_table(const json& machine) {
 
 struct Info {
   std::string model, variant;
+  std::vector<std::string> weights;
   bool json_wanted = false;
 
   int run() const {
     auto machine = machine_json();
     auto table = machine_table(machine);
     if (!model.empty()) {
-      const auto info = inspect_model(model, variant);
+      const auto info = inspect_model(model, variant, weights);
       machine["model"] = to_json(info);
       table = table_of(info);
     }
@@ -108,6 +109,10 @@ void add_info(CLI::App& app, int& exit_code) {
   auto state = std::make_shared<Info>();
   command->add_option("--model", state->model, "a diffusers folder: its components and what is missing");
   command->add_option("--variant", state->variant, "which files of the folder: fp16, bf16");
+  command
+      ->add_option("--weights", state->weights, "a single file in place of a component's own, as in generate")
+      ->type_name("COMPONENT=FILE")
+      ->allow_extra_args(false);
   command->add_flag("--json", state->json_wanted, "as JSON");
   command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
 }

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "attention/error.h"
+#include "pipelines/common/weights/weight_files.h"
 #include "pipelines/core/checkpoint/dtypes.h"
 #include "pipelines/core/config.h"
 #include "pipelines/core/memory.h"
@@ -22,8 +23,8 @@ using nlohmann::json;
 
 class Inspector {
  public:
-  Inspector(const fs::path& folder, const std::string& variant, const Family& family, ModelInfo& info)
-      : folder_(folder), variant_(variant), family_(family), info_(info) {}
+  Inspector(const Request& request, const Family& family, ModelInfo& info)
+      : folder_(request.model), variant_(request.variant), files_(request), family_(family), info_(info) {}
 
   void component(const std::string& name, const std::string& library, const std::string& class_name) {
     ModelInfo::Component c;
@@ -58,7 +59,18 @@ class Inspector {
     missing(fmt::format("{}: {} is missing", place.string(), fmt::join(names, " or ")));
   }
 
+  // In the place of its own. Whether it holds what the component asks for, the loader says.
+  void single_file(ModelInfo::Component& c, const fs::path& file) {
+    c.file = file.string();
+    try {
+      count(c, list_file(file, {}));
+    } catch (const std::exception& e) {
+      missing(message_of(e));
+    }
+  }
+
   void weights(ModelInfo::Component& c, const fs::path& place) {
+    if (const auto file = files_.file_for(c.name); !file.empty()) return single_file(c, file);
     const auto stem = c.library == "transformers" ? "model" : "diffusion_pytorch_model";
     const auto contents = inspect_folder(place, stem, variant_);
     for (const auto& problem : contents.problems) missing(problem);
@@ -102,20 +114,16 @@ class Inspector {
     }
   }
 
-  const fs::path& folder_;
-  const std::string& variant_;
+  const fs::path folder_;
+  const std::string variant_;
+  const WeightFiles files_;
   const Family& family_;
   ModelInfo& info_;
   std::vector<std::string> doubts_;
 };
 
 // What the loader itself would refuse: whatever the looks at single components do not find.
-std::string refusal(const Family& family, const fs::path& folder, const std::string& variant, bool deep) {
-  Request request;
-  request.model = folder.string();
-  request.prompt = "p";
-  request.variant = variant;
-  request.device = "cpu";
+std::string refusal(const Family& family, const Request& request, bool deep) {
   try {
     check_variant(family, request);
     const auto resolved = family.resolve(request);
@@ -131,12 +139,19 @@ std::string refusal(const Family& family, const fs::path& folder, const std::str
 
 }  // namespace
 
-ModelInfo inspect_model(const fs::path& folder, const std::string& variant) {
+ModelInfo inspect_model(const fs::path& folder, const std::string& variant,
+                        const std::vector<std::string>& weights) {
   const auto& family = family_of(folder);
+  Request request;
+  request.model = folder.string();
+  request.prompt = "p";
+  request.variant = variant;
+  request.weights = weights;
+  request.device = "cpu";
   ModelInfo info;
   info.family = family.name;
   info.class_name = family.class_name;
-  Inspector inspector(folder, variant, family, info);
+  Inspector inspector(request, family, info);
   const auto index = read_json(folder / "model_index.json");
   std::set<std::string> named;
   for (const auto& [name, value] : index.items()) {
@@ -148,10 +163,9 @@ ModelInfo inspect_model(const fs::path& folder, const std::string& variant) {
     if (!named.contains(name))
       info.missing.push_back((folder / "model_index.json").string() + ": names no " + name);
   const auto& doubts = inspector.doubts();
-  const bool loads =
-      !doubts.empty() && info.missing.empty() && refusal(family, folder, variant, true).empty();
+  const bool loads = !doubts.empty() && info.missing.empty() && refusal(family, request, true).empty();
   if (!loads) info.missing.insert(info.missing.end(), doubts.begin(), doubts.end());
-  const auto more = refusal(family, folder, variant, info.missing.empty());
+  const auto more = refusal(family, request, info.missing.empty());
   if (!more.empty() && std::find(info.missing.begin(), info.missing.end(), more) == info.missing.end())
     info.missing.push_back(more);
   return info;
@@ -163,6 +177,7 @@ json to_json(const ModelInfo& info) {
     components.push_back({{"name", c.name},
                           {"library", c.library},
                           {"class", c.class_name},
+                          {"file", c.file.empty() ? json() : json(c.file)},
                           {"tensors", c.tensors},
                           {"parameters", c.parameters},
                           {"bytes", c.bytes},
@@ -181,6 +196,7 @@ std::string table_of(const ModelInfo& info) {
     if (c.tensors > 0)
       out += fmt::format(": {} tensors, {} parameters, {}, {}", c.tensors, c.parameters, human_bytes(c.bytes),
                          fmt::join(c.dtypes, " "));
+    if (!c.file.empty()) out += " of " + c.file;
     out += "\n";
   }
   constexpr size_t kShown = 20;

@@ -14,6 +14,7 @@ struct ModelInfo {
     std::string name, library, class_name;
     int64_t tensors = 0, parameters = 0, bytes = 0;  // 0 where it has no weights
     std::vector<std::string> dtypes;                 // as the files name them
+    std::string file;                                // in place of its own; or empty
   };
   std::string family, class_name;
   std::vector<Component> components;
@@ -21,7 +22,8 @@ struct ModelInfo {
 };
 
 // Throws sagelab::Error where the folder is of no known family; everything else that is wrong is in missing.
-ModelInfo inspect_model(const std::filesystem::path& folder, const std::string& variant);
+ModelInfo inspect_model(const std::filesystem::path& folder, const std::string& variant,
+                        const std::vector<std::string>& weights = {});
 
 nlohmann::json to_json(const ModelInfo& info);
 std::string table_of(const ModelInfo& info);

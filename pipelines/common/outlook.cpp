@@ -6,6 +6,7 @@
 #include "attention/dtype.h"
 #include "attention/joint.h"
 #include "attention/registry.h"
+#include "pipelines/core/checkpoint/source_stored.h"
 #include "pipelines/footprint.h"
 
 namespace sagelab {
@@ -58,7 +59,7 @@ Plan::Component component_of(const std::string& name, const std::vector<TensorIn
   for (const TensorInfo& tensor : files) {
     int64_t elements = 1;
     for (const int64_t size : tensor.shape) elements *= size;
-    if (tensor.key != doubled) component.parameters += elements;
+    if (tensor.key != doubled && !is_scale_key(tensor.key)) component.parameters += elements;
     component.file_bytes += tensor.bytes;
   }
   return component;

@@ -21,7 +21,8 @@ void Residence::require_room(const std::string& name) const {
   throw Error(
       fmt::format("out of memory: {} takes {} in {} on {}, and {} are free", name, human_bytes(needed),
                   dtype_name(target_.dtype), device_name(target_.device), human_bytes(there)),
-      "use --dtype bf16, --offload encoders or a machine with more memory");
+      fmt::format("use --dtype bf16, --offload {} or a machine with more memory",
+                  target_.device.is_cpu() ? "encoders" : "layers"));
 }
 
 }  // namespace sagelab

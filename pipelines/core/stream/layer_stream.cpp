@@ -2,6 +2,7 @@
 #include "pipelines/core/stream/layer_stream.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -96,6 +97,7 @@ std::unique_ptr<LayerStream> LayerStream::make(const Weights& w, int64_t layers,
 }
 
 LayerStream::LayerStream(at::Device device, std::vector<int64_t> sizes) : device_(device) {
+  const c10::DeviceGuard on_it(device);  // pinning memory wakes the current device
   require_host_memory(std::accumulate(sizes.begin(), sizes.end(), int64_t(0)));
   const int64_t largest = sizes.empty() ? 0 : *std::max_element(sizes.begin(), sizes.end());
   for (size_t i = 0; i < std::min(slots_.size(), sizes.size()); ++i)

@@ -93,6 +93,23 @@ TEST_F(WeightsCommand, TheDryRunCountsTheFile) {
   EXPECT_EQ(narrow.at("vae"), own.at("vae"));
 }
 
+TEST_F(WeightsCommand, InfoLooksIntoTheFile) {
+  const auto info_of = [&](const Texts& files) {
+    const auto result = run_sagelab(joined({"info", "--model", place("model"), "--json"}, weights(files)));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return json::parse(result.out).at("model");
+  };
+  const auto whole = info_of({"transformer=scaled.safetensors"});
+  EXPECT_EQ(whole.at("missing"), json::array());
+  for (const auto& c : whole.at("components")) {
+    if (c.at("name") != "transformer") continue;
+    EXPECT_EQ(c.at("file"), place("scaled.safetensors"));
+    EXPECT_THAT(c.at("dtypes").dump(), HasSubstr("F8_E4M3"));
+  }
+  EXPECT_THAT(info_of({"vae=scaled.safetensors"}).at("missing").dump(), HasSubstr("is missing"));
+  EXPECT_THAT(info_of({"vae=nowhere.safetensors"}).at("missing").dump(), HasSubstr("nowhere.safetensors"));
+}
+
 TEST_F(WeightsCommand, CompareAndBatchCarryThem) {
   const auto compared =
       run("compare", joined({"--a", "sdpa", "--b", "reference", "--output", at("out/")}, original_));

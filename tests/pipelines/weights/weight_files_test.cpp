@@ -103,6 +103,12 @@ TEST(WeightFiles, EightBitsGiveWhatTheyStandFor) {
   EXPECT_LT(double(eight.at("transformer")), 0.4 * double(wide.at("transformer")));
   EXPECT_LT(eight.at("text_encoder_2"), wide.at("text_encoder_2"));
   EXPECT_EQ(eight.at("vae"), wide.at("vae"));
+  const auto parameters_of = [](const Request& request) {
+    std::vector<int64_t> all;
+    for (const auto& c : family().plan(family().resolve(request)).components) all.push_back(c.parameters);
+    return all;
+  };
+  EXPECT_EQ(parameters_of(narrow), parameters_of(request_of("model"))) << "scales are none";
 }
 
 // Within 15 % of the tensors that a run then holds, where weights of 8 bits are read and widened.
