@@ -26,12 +26,13 @@ sys.path.append(str(HERE.parent))
 import tiny  # noqa: E402, before diffusers: it keeps that offline
 
 import diffusers.models.transformers.transformer_flux as flux  # noqa: E402
+import double_single  # noqa: E402
 import forwards  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from tiny import far, perturb, randn, scale  # noqa: E402
 
-SCRIPTS = ("fixtures.py", "../forwards.py")
+SCRIPTS = ("fixtures.py", "../double_single.py", "../forwards.py")
 FAR = (2, 300)  # patches: beyond what bf16 counts
 
 # Names of keys that a config leaves out stand for the class defaults.
@@ -61,20 +62,9 @@ SPECS = {
 
 
 def quieten(model, residual, d):
-    """Small residual streams, and one head's queries and another's keys small: what norms divide by is near their eps."""
     for module in (model.x_embedder, model.context_embedder):
         scale(module, residual)
-    for block in model.transformer_blocks:
-        attn = block.attn
-        for module in (attn.to_out[0], attn.to_add_out, block.ff.net[2], block.ff_context.net[2]):
-            scale(module, residual)
-        for q, k in ((attn.to_q, attn.to_k), (attn.add_q_proj, attn.add_k_proj)):
-            scale(q, 0.003, slice(0, d))
-            scale(k, 0.003, slice(-d, None))
-    for block in model.single_transformer_blocks:
-        scale(block.proj_out, residual)
-        scale(block.attn.to_q, 0.003, slice(0, d))
-        scale(block.attn.to_k, 0.003, slice(-d, None))
+    double_single.quieten(model, residual, d)
 
 
 def make_loud(model):
