@@ -102,7 +102,7 @@ SD3_QKV = {"x_block.attn": ("attn.to_q", "attn.to_k", "attn.to_v"), "x_block.att
 
 
 def sd3_theirs(state):
-    made, last = {SD3_NAMES["pos_embed.pos_embed"]: state.pop("pos_embed.pos_embed")}, 2
+    made, last = {SD3_NAMES["pos_embed.pos_embed"]: state.pop("pos_embed.pos_embed")}, count(state, "transformer_blocks") - 1
     halves = lambda value: torch.cat(value.chunk(2)[::-1])  # scale, shift -> shift, scale
     for leaf in ("weight", "bias"):
         for ours, theirs in SD3_NAMES.items():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny FLUX.1 folder, and single files that may stand for its components.
 
-  single_files.py FLUX_PIPELINES OUT_DIR
+  single_files.py FLUX_PIPELINES SD3_PIPELINES OUT_DIR
   OUT_DIR/model/              what save_pretrained writes; its transformer and VAE are cut as the released ones
   OUT_DIR/transformer.safetensors, vae.safetensors, clip.safetensors, t5.safetensors
                               its components, the first two under their authors' names; ours.safetensors: the transformer under diffusers'
@@ -9,6 +9,7 @@
   OUT_DIR/other.safetensors   a transformer of the same names and shapes
   OUT_DIR/scaled.safetensors  its transformer in e4m3, scaled; t5_e4m3.safetensors: its T5, plain
   OUT_DIR/widened/            a folder like model/ with what these two stand for
+  OUT_DIR/sd3.safetensors     the transformer of SD3_PIPELINES/medium under its authors' names, among other things
 """
 import pathlib
 import shutil
@@ -55,7 +56,7 @@ def save(path, state):
 
 
 def main():
-    base, out = pathlib.Path(sys.argv[1], "dev", "model"), pathlib.Path(sys.argv[2])
+    base, sd3, out = pathlib.Path(sys.argv[1], "dev", "model"), pathlib.Path(sys.argv[2], "medium", "model"), pathlib.Path(sys.argv[3])
     model, widened = out / "model", out / "widened"
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(base, model)
@@ -81,6 +82,8 @@ def main():
     save(widened / "transformer" / "diffusion_pytorch_model.safetensors", wide)
     save(widened / "text_encoder_2" / "model.safetensors", {k: v.float() for k, v in narrow.items()})
     shutil.copy(base.parent / "request.json", out)
+    theirs = original.sd3_theirs(load_file(sd3 / "transformer" / "diffusion_pytorch_model.safetensors"))
+    save(out / "sd3.safetensors", {PREFIXES["transformer"] + k: v for k, v in theirs.items()} | {"first": torch.ones(2)})
 
 
 if __name__ == "__main__":

@@ -76,6 +76,24 @@ TEST(WeightFiles, TheSamePictureFromAnyFormOfTheFiles) {
   EXPECT_FALSE(at::equal(picture_of(request_of("model", {"transformer=other.safetensors"})), expected));
 }
 
+// Names that depend on the number of layers.
+TEST(WeightFiles, Sd3UnderItsAuthorsNames) {
+  Request request;
+  request.model = (testing::fixture("sd3_pipelines", "medium") / "model").string();
+  request.prompt = "a fox";
+  request.device = "cpu";
+  request.height = 44, request.width = 60, request.steps = 2;
+  const Family& sd3 = family_of(request.model);
+  const auto picture = [&] {
+    testing::OneRun run;
+    const Request resolved = sd3.resolve(request);
+    return testing::pixels_of(*generate(*sd3.open(resolved, run.context), resolved, "", run.context).picture);
+  };
+  const at::Tensor expected = picture();
+  request.weights = {"transformer=" + place("sd3.safetensors").string()};
+  EXPECT_TRUE(at::equal(picture(), expected));
+}
+
 TEST(WeightFiles, TheComponentsOwnFilesMayBeMissing) {
   const testing::Folder folder;
   fs::copy(place("model"), folder.path(), fs::copy_options::recursive | fs::copy_options::overwrite_existing);
