@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "attention/error.h"
@@ -17,9 +18,19 @@ constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kScales[] = {".scale_weight", ".weight_scale"};
 constexpr std::string_view kUnread[] = {".scale_input", ".input_scale"};  // x is rounded by its own rows
 constexpr std::string_view kMark = "scaled_fp8";
+constexpr std::string_view kFormat = ".comfy_quant";  // JSON in bytes, beside "x.weight"
 
 bool is_e4m3(const StoredTensor& stored) {
   return stored.dtype == at::kFloat8_e4m3fn;
+}
+
+// Whether a key says of a weight what we know: e4m3, with its scale or without.
+bool says_e4m3(const std::string& key, const Located& located) {
+  if (!key.ends_with(kFormat) || located.stored.dtype != at::kByte) return false;
+  const at::Tensor bytes = located.file->tensor(key).contiguous();
+  const auto* text = bytes.const_data_ptr<uint8_t>();
+  const auto json = nlohmann::json::parse(text, text + bytes.numel(), nullptr, /*allow_exceptions=*/false);
+  return json.is_object() && json.value("format", nlohmann::json()) == "float8_e4m3fn";
 }
 
 }  // namespace
@@ -150,7 +161,7 @@ void StoredSource::wait() {
 std::vector<std::string> StoredSource::keys() const {
   std::set<std::string> keys;
   for (const auto& [key, located] : tensors_) {
-    if (is_scale_key(key)) continue;
+    if (is_scale_key(key) || says_e4m3(key, located)) continue;
     std::string_view theirs;  // of the first rule that fits; all rules of that pattern take their share
     for (const OriginalName& rule : names_) {
       if (!theirs.empty() && rule.theirs != theirs) continue;

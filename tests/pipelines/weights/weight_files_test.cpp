@@ -201,6 +201,24 @@ TEST(WeightFiles, SaysWhatIsWrong) {
               HasSubstr("model_index.json"));
 }
 
+// ComfyUI says of each weight how it is quantized. What is not e4m3 would be read as something else.
+TEST(WeightFiles, TheFormatBesideAWeightIsRead) {
+  const testing::Folder folder;
+  const auto with = [&](const std::string& format) {
+    const SafetensorsFile whole(place("scaled.safetensors"));
+    std::map<std::string, at::Tensor> tensors;
+    for (const auto& [name, stored] : whole.tensors()) tensors[name] = whole.tensor(name).clone();
+    const std::string json = R"({"format": ")" + format + R"("})";
+    const std::vector<uint8_t> bytes(json.begin(), json.end());
+    tensors["single_blocks.1.linear1.comfy_quant"] = at::tensor(bytes, at::kByte);
+    write_safetensors(folder / "x.safetensors", tensors);
+    return refusal({"transformer=" + (folder / "x.safetensors").string()});
+  };
+  EXPECT_EQ(with("float8_e4m3fn"), "");
+  EXPECT_THAT(with("int8_tensorwise"),
+              HasSubstr("no part of this model: single_transformer_blocks.1.attn.to_k.comfy_quant"));
+}
+
 TEST(WeightFiles, ATensorThatIsMissingOrOfAnotherShapeIsNamed) {
   const testing::Folder folder;
   const auto with = [&](const char* key, const at::Tensor& value) {
