@@ -63,6 +63,13 @@ std::string refusal(const Texts& weights) {
   });
 }
 
+std::map<std::string, at::Tensor> tensors_of(const std::string& name) {
+  const SafetensorsFile file(place(name));
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& [key, stored] : file.tensors()) tensors[key] = file.tensor(key).clone();
+  return tensors;
+}
+
 TEST(WeightFiles, TheSamePictureFromAnyFormOfTheFiles) {
   const at::Tensor expected = picture_of(request_of("model"));
   EXPECT_GT(expected.to(at::kFloat).std().item<float>(), 10);
@@ -205,9 +212,7 @@ TEST(WeightFiles, SaysWhatIsWrong) {
 TEST(WeightFiles, TheFormatBesideAWeightIsRead) {
   const testing::Folder folder;
   const auto with = [&](const std::string& format) {
-    const SafetensorsFile whole(place("scaled.safetensors"));
-    std::map<std::string, at::Tensor> tensors;
-    for (const auto& [name, stored] : whole.tensors()) tensors[name] = whole.tensor(name).clone();
+    auto tensors = tensors_of("scaled.safetensors");
     const std::string json = R"({"format": ")" + format + R"("})";
     const std::vector<uint8_t> bytes(json.begin(), json.end());
     tensors["single_blocks.1.linear1.comfy_quant"] = at::tensor(bytes, at::kByte);
@@ -222,9 +227,7 @@ TEST(WeightFiles, TheFormatBesideAWeightIsRead) {
 TEST(WeightFiles, ATensorThatIsMissingOrOfAnotherShapeIsNamed) {
   const testing::Folder folder;
   const auto with = [&](const char* key, const at::Tensor& value) {
-    const SafetensorsFile whole(place("transformer.safetensors"));
-    std::map<std::string, at::Tensor> tensors;
-    for (const auto& [name, stored] : whole.tensors()) tensors[name] = whole.tensor(name).clone();
+    auto tensors = tensors_of("transformer.safetensors");
     tensors.erase(key);
     if (value.defined()) tensors[key] = value;
     write_safetensors(folder / "x.safetensors", tensors);
