@@ -8,37 +8,17 @@
 
 #include "attention/error.h"
 #include "pipelines/cogvideox/transformer.h"
+#include "pipelines/common/joint/grid_rope.h"
 
 namespace sagelab::cogvideox {
 namespace {
 
 // Note [Order of rounding]
-// Tables follow diffusers operation by operation: RoPE frequencies, angles and their sines in fp32; sin-cos
-// coordinates in fp32, then frequencies, angles and sines in fp64, cast once. RoPE's are made on the CPU,
-// once a run, so that every device sees the same bits; sin-cos axes are made where the model is, every
-// forward: fp64 leaves no doubt there, and it costs less than carrying the table.
+// Sin-cos tables follow diffusers operation by operation: coordinates in fp32, then frequencies, angles and
+// sines in fp64, cast once. They are made where the model is, every forward: fp64 leaves no doubt there, and
+// it costs less than carrying the table.
 
 constexpr double kTheta = 10000.0;
-
-struct Axis {
-  at::Tensor cos, sin;  // [positions, dim / 2]
-};
-
-Axis rotary_axis(const at::Tensor& positions, int64_t dim) {
-  const at::Tensor exponents = at::arange(0, dim, 2, at::kFloat).div(dim);
-  const at::Tensor angles = at::outer(positions, at::pow(kTheta, exponents).reciprocal());
-  return {angles.cos(), angles.sin()};
-}
-
-// [T, h, w, sum of the axes] -> [T * h * w, sum].
-at::Tensor combine(const at::Tensor& t, const at::Tensor& h, const at::Tensor& w) {
-  const int64_t nt = t.size(0), nh = h.size(0), nw = w.size(0);
-  return at::cat({t.view({nt, 1, 1, -1}).expand({nt, nh, nw, -1}),
-                  h.view({1, nh, 1, -1}).expand({nt, nh, nw, -1}),
-                  w.view({1, 1, nw, -1}).expand({nt, nh, nw, -1})},
-                 -1)
-      .view({nt * nh * nw, -1});
-}
 
 struct Span {
   double start, stop;
@@ -130,13 +110,10 @@ attention::Rope rope_table(const TransformerConfig& config, const Extent& extent
     columns = spaced(crop.width, grid.width);
   }
   const int64_t dim_t = config.head_dim / 4, dim_s = config.head_dim / 8 * 3;
-  const Axis time = rotary_axis(t, dim_t), down = rotary_axis(rows, dim_s),
-             across = rotary_axis(columns, dim_s);
-  attention::Rope rope;
-  const at::Tensor none = at::zeros({extent.text_len, config.head_dim / 2}, at::kFloat);
-  rope.cos = at::cat({none + 1, combine(time.cos, down.cos, across.cos)}).to(device);
-  rope.sin = at::cat({none, combine(time.sin, down.sin, across.sin)}).to(device);
-  return rope;
+  const attention::Rope rope = grid_rope(
+      {rotary_axis(t, dim_t, kTheta), rotary_axis(rows, dim_s, kTheta), rotary_axis(columns, dim_s, kTheta)},
+      extent.text_len, 0);
+  return {rope.cos.to(device), rope.sin.to(device), {}, {}};
 }
 
 void add_sincos_(const at::Tensor& video, const TransformerConfig& config) {

@@ -2,35 +2,15 @@
 #include "pipelines/flux/config.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-
-#include <algorithm>
-#include <numeric>
-#include <vector>
 
 #include "attention/error.h"
+#include "pipelines/common/joint/grid_rope.h"
 
 namespace sagelab::flux {
 namespace {
 
 // Far beyond any model; products of a few of them fit 64 bits.
 constexpr int64_t kMostHeads = 256, kMostHeadDim = 1024, kMostLayers = 1000, kMostWidth = 65536;
-
-std::array<int64_t, 3> rope_dims_of(Config& config, const TransformerConfig& c) {
-  const std::vector<int64_t> dims =
-      config.integers("axes_dims_rope", {c.rope_dims.begin(), c.rope_dims.end()});
-  const auto refuse = [&](const std::string& why) {
-    throw Error(
-        fmt::format("{}: axes_dims_rope = [{}] should {}", config.where(), fmt::join(dims, ", "), why));
-  };
-  if (dims.size() != c.rope_dims.size()) refuse("have three entries");
-  for (const int64_t dim : dims)
-    if (dim < 2 || dim % 2 || dim > kMostHeadDim)
-      refuse(fmt::format("hold even numbers from 2 to {}", kMostHeadDim));
-  if (std::accumulate(dims.begin(), dims.end(), int64_t(0)) != c.head_dim)
-    refuse(fmt::format("add up to attention_head_dim = {}", c.head_dim));
-  return {dims[0], dims[1], dims[2]};
-}
 
 int64_t patch_channels(Config& config, const std::string& key, int64_t fallback) {
   const int64_t channels = config.size(key, fallback, kMostWidth);
@@ -53,7 +33,7 @@ TransformerConfig::TransformerConfig(Config& config) {
   joint_attention_dim = config.size("joint_attention_dim", joint_attention_dim, kMostWidth);
   pooled_projection_dim = config.size("pooled_projection_dim", pooled_projection_dim, kMostWidth);
   guidance_embeds = config.boolean("guidance_embeds", guidance_embeds);
-  rope_dims = rope_dims_of(config, *this);
+  rope_dims = rope_dims_of(config, "axes_dims_rope", rope_dims, head_dim);
   config.require_all_read();
 }
 
