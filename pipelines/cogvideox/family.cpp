@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // CogVideoX's line in the table of families: options, defaults, released variants.
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -13,6 +12,7 @@
 #include "pipelines/cogvideox/plan.h"
 #include "pipelines/common/checks.h"
 #include "pipelines/common/outlook.h"
+#include "pipelines/common/weights/random_model.h"
 
 namespace sagelab::cogvideox {
 namespace {
@@ -117,17 +117,12 @@ BenchModel bench(const std::string& name, const Target& target) {
   const Variant& variant = variant_of(name);
   Config config(variant.transformer, "CogVideoX " + name);
   const TransformerConfig c(config);
-  const Weights w(random_source(0), target);
-  const auto model = std::make_shared<const Transformer>(w, c);
-  w.require_all_read();
+  const auto model = random_model<Transformer>(c, target);
   const int64_t latent_frames = (variant.num_frames - 1) / kVaeTemporal + 1, pt = c.temporal_patch();
   const int64_t frames = (latent_frames + pt - 1) / pt * pt;
   const int64_t h = variant.height / kVaeSpatial, width = variant.width / kVaeSpatial;
 
-  auto generator = at::detail::createCPUGenerator(0);
-  const auto drawn = [&](at::IntArrayRef shape) {
-    return at::randn(shape, generator, at::TensorOptions(at::kFloat)).to(target.device, target.dtype);
-  };
+  RandomInputs drawn(target);
   const at::Tensor latents = drawn({kBatch, frames, c.in_channels, h, width});
   const at::Tensor text = drawn({kBatch, kTextLength, c.text_embed_dim});
   const at::Tensor t = at::full({kBatch}, int64_t(500), latents.options().dtype(at::kLong));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // FLUX.1's line in the table of families: options, defaults, released variants.
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
 #include "attention/error.h"
 #include "pipelines/common/checks.h"
+#include "pipelines/common/weights/random_model.h"
 #include "pipelines/flux/pipeline.h"
 #include "pipelines/flux/plan.h"
 #include "pipelines/image/picture.h"
@@ -61,13 +61,8 @@ BenchModel bench(const std::string& name, const Target& target) {
   const Variant& variant = variant_of(name);
   Config config(Json{{"guidance_embeds", variant.guidance}}, "FLUX.1-" + name);
   const TransformerConfig c(config);
-  const Weights w(random_source(0), target);
-  const auto model = std::make_shared<const Transformer>(w, c);
-  w.require_all_read();
-  auto generator = at::detail::createCPUGenerator(0);
-  const auto drawn = [&](at::IntArrayRef shape) {
-    return at::randn(shape, generator, at::TensorOptions(at::kFloat)).to(target.device, target.dtype);
-  };
+  const auto model = random_model<Transformer>(c, target);
+  RandomInputs drawn(target);
   Inputs inputs;
   inputs.tokens = drawn({1, kGrid.tokens(), c.in_channels});
   inputs.text = drawn({1, variant.text_tokens, c.joint_attention_dim});

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stable Diffusion 3's line in the table of families: options, defaults, released variants.
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "attention/error.h"
 #include "pipelines/common/checks.h"
+#include "pipelines/common/weights/random_model.h"
 #include "pipelines/image/picture.h"
 #include "pipelines/sd3/pipeline.h"
 
@@ -92,13 +92,8 @@ BenchModel bench(const std::string& name, const Target& target) {
   constexpr int64_t kSide = 128, kText = 77 + kTextLength;
   Config config(variant_of(name).transformer, name);
   const TransformerConfig c(config);
-  const Weights w(random_source(0), target);
-  const auto model = std::make_shared<const Transformer>(w, c);
-  w.require_all_read();
-  auto generator = at::detail::createCPUGenerator(0);
-  const auto drawn = [&](at::IntArrayRef shape) {
-    return at::randn(shape, generator, at::TensorOptions(at::kFloat)).to(target.device, target.dtype);
-  };
+  const auto model = random_model<Transformer>(c, target);
+  RandomInputs drawn(target);
   const Inputs inputs{drawn({1, c.in_channels, kSide, kSide}), drawn({1, kText, c.joint_attention_dim}),
                       drawn({1, c.pooled_projection_dim}),
                       at::full({1}, 500, at::TensorOptions(at::kFloat).device(target.device))};
