@@ -36,7 +36,7 @@ forbid 'FFmpeg and stb stay in app/media' '#include .*(libav|libsw|stb_image)' '
 forbid 'ImGui and GL stay in ui' '#include .*(imgui|GLFW|GL/)' 'attention/*' 'pipelines/*' 'app/*'
 forbid 'request.h, frames.h and progress.h hold no tensors' '#include <(ATen|torch|c10)/' 'pipelines/request.h' 'pipelines/frames.h' 'pipelines/progress.h'
 forbid 'kernels include no Torch header' '#include <(ATen|torch|c10)/' '*.cu' '*.cuh'
-forbid 'a family is named only in its folder and in the registry' '"(pipelines/)?(cogvideox|flux|sd3|hunyuan_video|mochi)/' 'attention/*' 'app/*' 'ui/*' 'pipelines/core/*' 'pipelines/text/*'
+forbid 'a family is named only in its folder and in the registry' '"(pipelines/)?(cogvideox|flux|sd3|hunyuanvideo|mochi)/' 'attention/*' 'app/*' 'ui/*' 'pipelines/core/*' 'pipelines/text/*'
 
 for file in $(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' '*.py' '*.sh'); do
   case $file in *.h) most=120 ;; *.cu | *.cuh) most=700 ;; *) most=400 ;; esac

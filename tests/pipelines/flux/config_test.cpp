@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "attention/error.h"
+#include "tests/support/config_refusal.h"
 
 namespace sagelab::flux {
 namespace {
@@ -11,17 +11,11 @@ namespace {
 using Json = nlohmann::json;
 
 TransformerConfig parse(const Json& values) {
-  Config config(values, "folder/config.json");
-  return TransformerConfig(config);
+  return testing::parse<TransformerConfig>(values);
 }
 
 std::string refusal(const Json& values) {
-  try {
-    parse(values);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "accepted";
+  return testing::refusal<TransformerConfig>(values);
 }
 
 TEST(FluxConfig, ReadsTheReleasedKeys) {

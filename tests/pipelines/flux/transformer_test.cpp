@@ -11,6 +11,7 @@
 
 #include "tests/pipelines/flux/fixture.h"
 #include "tests/support/joint_only.h"
+#include "tests/support/transformer_habits.h"
 
 namespace sagelab::flux {
 namespace {
@@ -136,13 +137,8 @@ TEST_P(TransformerParity, NamesAndShapesOnMetaAreTheFiles) {
 
 TEST_P(TransformerParity, RandomWeightsRun) {
   const TransformerConfig config = config_of(GetParam());
-  const Weights w(random_source(1), {at::kCPU, at::kBFloat16});
-  const Transformer transformer(w, config);
-  w.require_all_read();
-  const at::Tensor output = run(transformer, inputs_of(dump_, config, w.target()));
-  EXPECT_EQ(output.sizes(), dump_["output"].sizes());
-  EXPECT_TRUE(output.isfinite().all().item<bool>());
-  EXPECT_GT(output.to(at::kFloat).std().item<double>(), 0.1);
+  testing::expect_random_weights_run<Transformer>(
+      config, dump_, [&](const Target& target) { return inputs_of(dump_, config, target); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, TransformerParity, ::testing::ValuesIn(kFixtureNames),
@@ -196,14 +192,10 @@ TEST(FluxInputs, WrongShapesAreNamed) {
   EXPECT_THROW(run(schnell, in), c10::Error);
 }
 
-// Heads of 128 are what our own attention takes: on the CPU its arithmetic, step by step.
 TEST(FluxAttention, QuantizedAttentionIsNear) {
   const Dump dump = dump_of("default_axes");
   const Transformer model = open("default_axes");
-  const at::Tensor output = run(model, inputs_of(dump, model.config()), {}, "sage2");
-  const double error = relative_l2(output, dump["output"]);
-  EXPECT_LE(error, 5e-2);
-  EXPECT_GT(error, 1e-4) << "nothing was quantized";
+  testing::expect_quantized_attention_is_near(model, inputs_of(dump, model.config()), dump);
 }
 
 int64_t parameters_of(const nlohmann::json& values) {
