@@ -26,6 +26,7 @@ namespace {
 constexpr const char *kPrompt = "Prompt", *kQueue = "Queue", *kCanvas = "Compare", *kAttention = "Attention",
                      *kMetrics = "Metrics";
 constexpr int kSettled = 2;  // frames
+constexpr float kNarrow = 1000;
 
 }  // namespace
 
@@ -44,6 +45,8 @@ void Desktop::draw(const State& state, Actions& actions, Textures& textures) {
   draw_menu(state, actions);
   draw_status(state);
   const ImGuiID dock = ImGui::GetID("desktop");
+  const bool narrow = ImGui::GetMainViewport()->WorkSize.x < px(kNarrow);
+  if (std::exchange(narrow_, narrow) != narrow && arranged_) rescale();
   if (!arranged_) {
     arranged_ = true;
     // A layout that was read from the file stays as it is.
@@ -67,10 +70,14 @@ void Desktop::arrange(unsigned dock) {
   const float queue_height = std::clamp(px(190) / size.y, .15f, .4f);
   ImGuiID left = 0, middle = 0, right = 0, below = 0, right_below = 0, rest = 0;
   ImGui::DockBuilderSplitNode(dock, ImGuiDir_Left, left_width, &left, &rest);
-  ImGui::DockBuilderSplitNode(rest, ImGuiDir_Right, right_width, &right, &middle);
+  // In a narrow window all that is set and said are tabs of one place, and pictures have the rest.
+  if (narrow_)
+    right = left, middle = rest;
+  else
+    ImGui::DockBuilderSplitNode(rest, ImGuiDir_Right, right_width, &right, &middle);
   ImGui::DockBuilderSplitNode(middle, ImGuiDir_Down, queue_height, &below, &middle);
   // Where there is little room, attention and metrics share it as tabs.
-  const bool tall = size.y >= px(1000);
+  const bool tall = size.y >= px(1000) && !narrow_;
   if (tall) ImGui::DockBuilderSplitNode(right, ImGuiDir_Down, .42f, &right_below, &right);
   ImGui::DockBuilderDockWindow(kPrompt, left);
   ImGui::DockBuilderDockWindow(kCanvas, middle);
@@ -182,7 +189,7 @@ void Desktop::draw_status(const State& state) {
     }
     for (const auto& task : state.tasks) text += fmt::format("   {} {}", icon::kClock, task.what);
     if (!state.log.empty()) text += "   " + state.log.back();
-    ImGui::TextDisabled("%s", text.c_str());
+    line(text, palette().muted);
     ImGui::EndMenuBar();
   }
   ImGui::End();

@@ -37,7 +37,7 @@ class Desktop {
   void paste(Actions& actions);
 
   std::unique_ptr<Panels> panels_;
-  bool arranged_ = false, afresh_ = false, dark_ = true;
+  bool arranged_ = false, afresh_ = false, narrow_ = false, dark_ = true;
   float scale_ = 1;
   int front_ = 0;  // frames until the panels that one starts with are put in front
 };

@@ -195,6 +195,33 @@ void note(const char* text) {
   ImGui::PopStyleColor();
 }
 
+std::string shortened(const std::string& text, float width) {
+  constexpr const char* kEllipsis = "\xe2\x80\xa6";
+  const auto width_of = [](const std::string& shown) { return ImGui::CalcTextSize(shown.c_str()).x; };
+  if (width_of(text) <= width) return text;
+  const auto inside = [&](size_t at) { return (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80; };
+  // The most bytes that fit, of whole characters.
+  size_t fits = 0, too_many = text.size();
+  while (fits + 1 < too_many) {
+    const size_t middle = (fits + too_many) / 2;
+    size_t end = middle;
+    while (end > fits && inside(end)) --end;
+    if (end > fits && width_of(text.substr(0, end) + kEllipsis) <= width)
+      fits = end;
+    else
+      too_many = middle;
+  }
+  return text.substr(0, fits) + kEllipsis;
+}
+
+void line(const std::string& text, ImU32 colour) {
+  const auto shown = shortened(text, ImGui::GetContentRegionAvail().x);
+  ImGui::PushStyleColor(ImGuiCol_Text, colour);
+  ImGui::TextUnformatted(shown.c_str());
+  ImGui::PopStyleColor();
+  if (shown != text) tip(text);
+}
+
 void heading(const char* text) {
   ImGui::SeparatorText(text);
 }

@@ -4,6 +4,7 @@
 
 #include <imgui.h>
 
+#include <string>
 #include <string_view>
 
 namespace sagelab::ui {
@@ -28,6 +29,10 @@ ImU32 colour_of(std::string_view backend);
 
 // Small text in a muted colour, for what explains.
 void note(const char* text);
+// As much of a line as the width holds, with an ellipsis where some is left out.
+std::string shortened(const std::string& text, float width);
+// A line of text, as much as there is room for; the whole of it is its tip where some is left out.
+void line(const std::string& text, ImU32 colour);
 // A heading with a line; shorter than ImGui's own.
 void heading(const char* text);
 // A square button with an icon. The line goes on after it.

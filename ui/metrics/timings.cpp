@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "ui/look/theme.h"
 #include "ui/metrics/figures.h"
@@ -15,6 +16,7 @@
 namespace sagelab::ui {
 namespace {
 
+constexpr float kLegend = 110, kTag = 90;  // of names in plots
 constexpr auto kPlot =
     ImPlotFlags_NoMenus | ImPlotFlags_NoBoxSelect | ImPlotFlags_NoMouseText | ImPlotFlags_NoTitle;
 constexpr ImU32 kPhases[] = {IM_COL32(126, 108, 178, 255), IM_COL32(196, 140, 62, 255),
@@ -46,7 +48,7 @@ void plot_job(const std::string& name, const Job& job) {
     look.LineWeight = px(1.5f);
     look.Marker = ImPlotMarker_Circle;
     look.MarkerSize = px(2.5f);
-    const auto label = fmt::format("{} {}##{}-{}", name, backend, job.id, backend);
+    const auto label = fmt::format("{} {}##{}-{}", name, shortened(backend, px(kLegend)), job.id, backend);
     ImPlot::PlotLine(label.c_str(), x.data() + begin, y.data() + begin, int(to - begin), look);
     from = to;
   }
@@ -56,7 +58,7 @@ void plot_job(const std::string& name, const Job& job) {
     look.LineColor = colour(palette().marker);
     look.LineWeight = px(1.5f);
     ImPlot::PlotInfLines("##switch", &at, 1, look);
-    ImPlot::TagX(at, colour(palette().marker), "%s", mark.to.c_str());
+    ImPlot::TagX(at, colour(palette().marker), "%s", shortened(mark.to, px(kTag)).c_str());
   }
 }
 
@@ -104,18 +106,19 @@ void draw_steps(const State& state, const std::vector<const Job*>& jobs, float h
 void draw_backend_times(const std::vector<const Job*>& jobs) {
   const auto times = backend_times(jobs);
   if (times.empty() ||
-      !ImGui::BeginTable("backends", 4, ImGuiTableFlags_SizingStretchProp | ImGuiTableFlags_RowBg))
+      !ImGui::BeginTable("backends", 4, ImGuiTableFlags_SizingStretchSame | ImGuiTableFlags_RowBg))
     return;
-  for (const char* title : {"backend", "steps", "s a step", "range"}) ImGui::TableSetupColumn(title);
+  constexpr std::pair<const char*, float> kColumns[] = {
+      {"backend", 2.4f}, {"steps", .8f}, {"s a step", 1.1f}, {"range", 1.9f}};
+  for (const auto& [title, width] : kColumns) ImGui::TableSetupColumn(title, 0, width);
   ImGui::TableHeadersRow();
   for (const auto& time : times) {
     ImGui::TableNextColumn();
-    ImGui::TextColored(colour(colour_of(time.backend)), "%s%s", time.backend.c_str(),
-                       time.emulated ? " (emulated)" : "");
+    line(time.backend + (time.emulated ? " (emulated)" : ""), colour_of(time.backend));
     if (time.emulated) tip("The kernel's arithmetic on the CPU: its quality is the GPU's, its clock is not.");
     cell(fmt::to_string(time.steps));
     cell(fmt::format("{:.3f}", time.median));
-    cell(fmt::format("{:.3f} - {:.3f}", time.fastest, time.slowest));
+    cell(fmt::format("{:.3g} - {:.3g}", time.fastest, time.slowest));
   }
   ImGui::EndTable();
 }

@@ -34,17 +34,17 @@ void draw_thumbnail(const QueueView& view, const Job& job) {
 std::string sizes_text(const Request& r) {
   std::string text = fmt::format("seed {}", r.seed);
   if (r.width && r.height) text += fmt::format(", {}x{}", *r.width, *r.height);
-  if (r.num_frames) text += fmt::format("x{}", *r.num_frames);
+  if (r.num_frames.value_or(1) > 1) text += fmt::format("x{}", *r.num_frames);
   if (r.steps) text += fmt::format(", {} steps", *r.steps);
   return text;
 }
 
 void draw_what(const QueueView& view, const Job& job) {
   const auto* result = view.state.result(job.id);
-  ImGui::PushStyleColor(ImGuiCol_Text, job.request.prompt.empty() ? palette().muted : palette().text);
-  ImGui::TextUnformatted(job.request.prompt.empty() ? "(no prompt)" : job.request.prompt.c_str());
-  ImGui::PopStyleColor();
-  tip(job.request.prompt);
+  if (job.request.prompt.empty())
+    line("(no prompt)", palette().muted);
+  else
+    line(job.request.prompt.substr(0, job.request.prompt.find('\n')), palette().text);
   const auto spec = result ? result->title : job.attention.empty() ? job.request.attention : job.attention;
   const ImVec2 at = ImGui::GetCursorScreenPos();
   const float size = ImGui::GetTextLineHeight() * .55f, middle = ImGui::GetTextLineHeight() / 2;
@@ -56,7 +56,7 @@ void draw_what(const QueueView& view, const Job& job) {
   }
   const auto text =
       fmt::format("{}{}{}", spec, spec.empty() ? "" : "  ", result ? "" : sizes_text(job.request));
-  ImGui::TextDisabled("%s", text.c_str());
+  line(text, palette().muted);
 }
 
 // "denoise 12/30, 0:04 left"
@@ -76,7 +76,8 @@ void draw_status(const State& state, const Job& job) {
       ImGui::ProgressBar(float(job.progress()), {-1, 0}, progress_text(job, state.now).c_str());
       const double step = job.median_step();
       if (!std::isnan(step))
-        ImGui::TextDisabled("%.3g s a step, %s so far", step, clock_text(job.seconds(state.now)).c_str());
+        line(fmt::format("{:.3g} s a step, {} so far", step, clock_text(job.seconds(state.now))),
+             palette().muted);
       return;
     }
     case Job::Status::Failed:
@@ -87,7 +88,8 @@ void draw_status(const State& state, const Job& job) {
       const auto* result = state.result(job.id);
       ImGui::TextColored(ImGui::ColorConvertU32ToFloat4(palette().good), "%s done", icon::kCheck);
       if (result && !std::isnan(result->median_step))
-        ImGui::TextDisabled("%.3g s a step%s", result->median_step, result->emulated ? ", emulated" : "");
+        line(fmt::format("{:.3g} s a step{}", result->median_step, result->emulated ? ", emulated" : ""),
+             palette().muted);
       return;
     }
     default:

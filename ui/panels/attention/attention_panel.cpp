@@ -70,7 +70,7 @@ void AttentionPanel::draw(const State& state, Actions& actions) {
     ImGui::TextColored(ImGui::ColorConvertU32ToFloat4(palette().good), "%s live", icon::kBolt);
     tip("A click switches the run that goes on, from its next forward");
     ImGui::SameLine();
-    ImGui::TextDisabled("%s", running->attention.c_str());
+    line(running->attention, palette().muted);
   } else {
     ImGui::TextDisabled("for the next run");
   }
@@ -98,11 +98,14 @@ void AttentionPanel::draw_backends(const State& state, Actions& actions) {
     ImGui::PushID(backend.spec.c_str());
     swatch(backend.spec);
     ImGui::BeginDisabled(!backend.reason.empty());
-    if (ImGui::RadioButton(backend.spec.c_str(), backend.spec == plain))
+    const float circle = ImGui::GetFrameHeight() + ImGui::GetStyle().ItemInnerSpacing.x;
+    const auto shown = shortened(backend.spec, ImGui::GetContentRegionAvail().x - circle);
+    if (ImGui::RadioButton((shown + "###use").c_str(), backend.spec == plain))
       actions.push(action::SetAttention{measure_ ? measured_spec(backend.spec) : backend.spec});
     ImGui::EndDisabled();
-    tip(backend.reason.empty() ? backend.help
-                               : fmt::format("{}\n\nNot here: {}", backend.help, backend.reason));
+    auto text = shown == backend.spec ? backend.help : backend.spec + "\n\n" + backend.help;
+    if (!backend.reason.empty()) text += "\n\nNot here: " + backend.reason;
+    tip(text);
     ImGui::PopID();
   }
   ImGui::PopStyleVar();
@@ -151,7 +154,7 @@ void draw_step_times(const Job& job, float height) {
     look.LineWeight = px(2);
     ImPlot::PlotInfLines("##switch", &x, 1, look);
     ImPlot::Annotation(x, most, ImGui::ColorConvertU32ToFloat4(palette().marker), {px(4), 0}, true, "%s",
-                       mark.to.c_str());
+                       shortened(mark.to, px(110)).c_str());
   }
   ImPlot::EndPlot();
 }

@@ -156,17 +156,22 @@ void PromptPanel::draw_estimate(const State& state, Actions& actions) {
     return;
   }
   const bool tight = estimate.there_bytes > 0 && estimate.peak_bytes > estimate.there_bytes;
-  const auto time = std::isnan(estimate.seconds) ? std::string("time unknown before the first run")
+  const auto time = std::isnan(estimate.seconds) ? std::string("unknown before its first run")
                                                  : fmt::format("{}{}", estimate.rough ? "roughly " : "about ",
                                                                clock_text(estimate.seconds));
   const auto text =
       fmt::format("{} {}   {} {} of {}{}", icon::kClock, time, icon::kMemory, bytes_text(estimate.peak_bytes),
                   bytes_text(estimate.there_bytes), estimate.pending ? " ..." : "");
+  const auto room = ImGui::GetContentRegionAvail().x;
   ImGui::PushStyleColor(ImGuiCol_Text, tight ? palette().bad : palette().muted);
-  ImGui::TextUnformatted(estimate.tokens > 0 ? text.c_str() : "...");
+  ImGui::TextUnformatted(estimate.tokens > 0 ? shortened(text, room).c_str() : "...");
   ImGui::PopStyleColor();
-  tip(fmt::format("{} tokens, {} layers, {} steps on {}", estimate.tokens, estimate.layers, estimate.steps,
-                  estimate.device));
+  const char* how = estimate.rough ? "from this machine's speed in general: the first run will tell better"
+                                   : "from runs that were made here";
+  tip(fmt::format(
+      "Time: {}, {}.\nMemory: {} at the peak, {} are there.\n{} tokens, {} layers, {} steps on {}", time, how,
+      bytes_text(estimate.peak_bytes), bytes_text(estimate.there_bytes), estimate.tokens, estimate.layers,
+      estimate.steps, estimate.device));
 }
 
 void PromptPanel::draw_buttons(const State& state, Actions& actions) {
