@@ -17,13 +17,23 @@
 
 namespace sagelab::gui {
 
+// A whole window, RGB8 top row first.
+struct Seen {
+  std::vector<unsigned char> pixels;
+  int width = 0, height = 0;
+};
+
 struct Driver {
   ui::Window& window;
   Program& program;
   std::filesystem::path out;  // where screenshots and exports go
   std::string shot;           // the screenshot to take of the next frame; empty: none
+  Seen seen;                  // the latest one taken
   std::vector<unsigned> gl_errors;
   ImGuiTestEngine* engine = nullptr;
+  FrameTimes times = {};           // of frames since a scene last emptied it
+  double first_shown = 0;          // seconds from the start of the process
+  std::atomic<bool> awake = true;  // draws all the time; else only when the window itself would
 
   ui::State& state() const { return program.state(); }
 };
@@ -31,9 +41,6 @@ struct Driver {
 // The driver of a running scene.
 Driver& driver_of(ImGuiTestContext* context);
 // Frames go by until something holds; false after so many seconds.
-  FrameTimes times = {};           // of frames since a scene last emptied it
-  double first_shown = 0;          // seconds from the start of the process
-  std::atomic<bool> awake = true;  // draws all the time; else only when the window itself would
 bool until(ImGuiTestContext* context, const std::function<bool()>& holds, double seconds = 120);
 // A PNG of the whole window, as it is drawn.
 void take_shot(ImGuiTestContext* context, const std::string& name);

@@ -14,10 +14,10 @@ namespace {
 
 void write_shot(Driver& driver) {
   if (driver.shot.empty()) return;
-  int width = 0, height = 0;
-  const auto pixels = driver.window.pixels(width, height);
+  auto& seen = driver.seen;
+  seen.pixels = driver.window.pixels(seen.width, seen.height);
   std::ofstream file(driver.out / (driver.shot + ".png"), std::ios::binary);
-  file << media::encode_png(pixels, width, height, {});
+  file << media::encode_png(seen.pixels, seen.width, seen.height, {});
   driver.shot.clear();
 }
 
@@ -49,7 +49,7 @@ int drive(const std::filesystem::path& out, void (*add)(Driver&)) {
   int failed = 0;
   {
     Program program({.folder = out / "state", .bundled_model = bundled_model(), .wake = ui::Window::wake});
-    Driver driver{window, program, out, {}, {}, engine};
+    Driver driver{window, program, out, {}, {}, {}, engine};
     auto& io = ImGuiTestEngine_GetIO(engine);
     io.ConfigRunSpeed = ImGuiTestRunSpeed_Fast;
     io.ConfigWatchdogWarning = io.ConfigWatchdogKillTest = 1200;
