@@ -222,6 +222,12 @@ void line(const std::string& text, ImU32 colour) {
   if (shown != text) tip(text);
 }
 
+void setup_steps(int steps) {
+  constexpr int kEach = 12;  // more of them leave that to the plot
+  ImPlot::SetupAxisLimits(ImAxis_X1, .4, steps + .6, ImPlotCond_Always);
+  if (steps > 1 && steps <= kEach) ImPlot::SetupAxisTicks(ImAxis_X1, 1, steps, steps);
+}
+
 void heading(const char* text) {
   ImGui::SeparatorText(text);
 }

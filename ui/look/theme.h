@@ -33,6 +33,8 @@ void note(const char* text);
 std::string shortened(const std::string& text, float width);
 // A line of text, as much as there is room for; the whole of it is its tip where some is left out.
 void line(const std::string& text, ImU32 colour);
+// Of a plot: x counts steps from 1; ticks are whole ones.
+void setup_steps(int steps);
 // A heading with a line; shorter than ImGui's own.
 void heading(const char* text);
 // A square button with an icon. The line goes on after it.

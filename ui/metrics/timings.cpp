@@ -96,7 +96,7 @@ void draw_steps(const State& state, const std::vector<const Job*>& jobs, float h
   }
   if (!ImPlot::BeginPlot("##step-seconds", {-1, height}, kPlot)) return;
   ImPlot::SetupAxes(nullptr, nullptr, ImPlotAxisFlags_NoHighlight, ImPlotAxisFlags_NoHighlight);
-  ImPlot::SetupAxisLimits(ImAxis_X1, .4, steps + .6, ImPlotCond_Always);
+  setup_steps(steps);
   ImPlot::SetupAxisLimits(ImAxis_Y1, 0, most > 0 ? most * 1.15 : 1, ImPlotCond_Always);
   ImPlot::SetupLegend(ImPlotLocation_North, ImPlotLegendFlags_Outside | ImPlotLegendFlags_Horizontal);
   for (const auto* job : jobs) plot_job(short_name(state, job->id), *job);
@@ -110,7 +110,8 @@ void draw_backend_times(const std::vector<const Job*>& jobs) {
     return;
   constexpr std::pair<const char*, float> kColumns[] = {
       {"backend", 2.4f}, {"steps", .8f}, {"s a step", 1.1f}, {"range", 1.9f}};
-  for (const auto& [title, width] : kColumns) ImGui::TableSetupColumn(title, 0, width);
+  for (const auto& [title, width] : kColumns)
+    ImGui::TableSetupColumn(title, ImGuiTableColumnFlags_WidthStretch, width);
   ImGui::TableHeadersRow();
   for (const auto& time : times) {
     ImGui::TableNextColumn();

@@ -140,7 +140,7 @@ void draw_step_times(const Job& job, float height) {
     y.push_back(job.step_times[i].seconds);
     most = std::max(most, job.step_times[i].seconds);
   }
-  ImPlot::SetupAxisLimits(ImAxis_X1, .4, std::max(job.steps, 1) + .6, ImPlotCond_Always);
+  setup_steps(std::max(job.steps, 1));
   ImPlot::SetupAxisLimits(ImAxis_Y1, 0, most > 0 ? most * 1.15 : 1, ImPlotCond_Always);
   for (const auto& [name, xy] : points) {
     ImPlotSpec look;
