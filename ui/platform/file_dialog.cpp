@@ -4,11 +4,15 @@
 #include <imgui.h>
 #include <imgui_stdlib.h>
 #include <portable_file_dialogs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <optional>
+#include <sstream>
+#include <string>
 #include <utility>
 
 #include "ui/look/theme.h"
@@ -21,6 +25,15 @@ namespace fs = std::filesystem;
 
 constexpr auto kTooSoon = std::chrono::milliseconds(500);  // for a person to have cancelled it
 constexpr int kCancelled = 1;                              // zenity's and kdialog's exit code
+
+// The library looks for them with programs of its own, which takes longer than a frame.
+bool has_program() {
+  std::istringstream folders(std::getenv("PATH") ? std::getenv("PATH") : "");
+  for (std::string folder; std::getline(folders, folder, ':');)
+    for (const auto* name : {"zenity", "matedialog", "qarma", "kdialog"})
+      if (::access((fs::path(folder) / name).c_str(), X_OK) == 0) return true;
+  return false;
+}
 
 // A dialog whose program's exit code can be asked for.
 template <typename Dialog>
@@ -84,7 +97,7 @@ void FileDialog::open(Wish wish) {
   opened_ = false;
   listed_.reset();
   native_.reset();
-  if (!pfd::settings::available()) {
+  if (!has_program() || !pfd::settings::available()) {
     said_ = "This desktop has no file dialog (zenity or kdialog): type or paste a path, or click on names.";
     return;
   }

@@ -21,8 +21,8 @@ std::vector<std::string> in_all_widths(const std::string& text) {
     const float whole = ImGui::CalcTextSize(text.c_str()).x;
     for (float width = 1; width <= whole + 1; width += 1) {
       shown.push_back(shortened(text, width));
-      if (shown.back().size() > std::string(kEllipsis).size())
-        EXPECT_LE(ImGui::CalcTextSize(shown.back().c_str()).x, width) << shown.back();
+      if (shown.back() == kEllipsis) continue;
+      EXPECT_LE(ImGui::CalcTextSize(shown.back().c_str()).x, width) << shown.back();
     }
   });
   window.frame();
