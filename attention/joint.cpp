@@ -119,6 +119,15 @@ at::Tensor rotated(const at::Tensor& x, const at::Tensor& rotation) {
   return at::view_as_real(pairs * rotation).flatten(3);
 }
 
+// A stride of one element leads nowhere: views of views of one batch have any there.
+bool step_alike(const at::Tensor& a, const at::Tensor& b) {
+  for (int64_t dim = 0; dim < a.dim(); ++dim) {
+    const bool leads_nowhere = dim != 1 && a.size(dim) == 1;
+    if (!leads_nowhere && a.stride(dim) != b.stride(dim)) return false;
+  }
+  return true;
+}
+
 // [B, total, H, D] over tensors that lie one after the other in the rows of one tensor; undefined if they do
 // not.
 at::Tensor as_one_view(std::vector<at::Tensor> parts) {
@@ -129,7 +138,7 @@ at::Tensor as_one_view(std::vector<at::Tensor> parts) {
   int64_t total = first.size(1);
   for (size_t i = 1; i < parts.size(); ++i) {
     const at::Tensor& t = parts[i];
-    if (!t.is_alias_of(first) || t.strides() != first.strides() ||
+    if (!t.is_alias_of(first) || !step_alike(t, first) ||
         t.storage_offset() != first.storage_offset() + total * first.stride(1)) {
       return {};
     }
@@ -231,8 +240,10 @@ Gathered gather(const JointCall& call) {
 #ifdef SAGELAB_CUDA
   check_joint(call);
   if (fused_gather_unsupported(call).empty()) {
-    const Gathered views = views_of(call);
-    return views.q.defined() ? views : fused_gather(call);
+    Gathered views = views_of(call);
+    if (!views.q.defined()) return fused_gather(call);
+    views.fused = true;  // nothing runs at all
+    return views;
   }
 #endif
   return gather_reference(call);

@@ -3,8 +3,8 @@
 
 memory_diffusers.py FOLDER [--offload none|encoders|layers ...] [--height N] [--width N] [--steps N]
 Prints one JSON line per setting: the most bytes that tensors took (torch's max_memory_allocated), the most that its allocator held,
-seconds. none: pipe.to("cuda"); encoders: enable_model_cpu_offload(); layers: the transformer by enable_group_offload(block_level, one
-block a group, streams), everything else by model offload. The folder's weights may be all zeros: memory does not depend on them.
+seconds. none: pipe.to("cuda"); encoders: enable_model_cpu_offload(); layers: enable_group_offload(block_level, one block a group,
+streams). The folder's weights may be all zeros: memory does not depend on them.
 """
 
 import argparse
@@ -22,9 +22,8 @@ def placed(pipe, offload):
     elif offload == "encoders":
         pipe.enable_model_cpu_offload()
     else:
-        pipe.transformer.enable_group_offload(onload_device=torch.device("cuda"), offload_device=torch.device("cpu"),
-                                              offload_type="block_level", num_blocks_per_group=1, use_stream=True)
-        pipe.enable_model_cpu_offload()
+        pipe.enable_group_offload(onload_device=torch.device("cuda"), offload_device=torch.device("cpu"),
+                                  offload_type="block_level", num_blocks_per_group=1, use_stream=True)
     return pipe
 
 

@@ -150,6 +150,22 @@ TEST(Joint, NeighboursInOneTensorAreOneView) {
   EXPECT_FALSE(destination({turned, 1, {}}).defined());
 }
 
+// A view of rows of one batch has any stride from batch to batch.
+TEST(Joint, NeighboursOfOneBatchAreOneView) {
+  const at::Tensor qkv = normal({1, 20, 3 * 4 * 64}, 3, at::kFloat, at::kCPU),
+                   out = at::empty({1, 20, 4, 64});
+  const auto segment = [&](int64_t first, int64_t count) {
+    const at::Tensor heads = qkv.narrow(1, first, count).unflatten(2, {3, 4, 64});
+    return Segment{heads.select(2, 0),         heads.select(2, 1), heads.select(2, 2), {}, {}, {},
+                   out.narrow(1, first, count)};
+  };
+  const std::vector<Segment> both{segment(0, 6), segment(6, 14)};
+  ASSERT_NE(both[0].q.stride(0), both[1].q.stride(0));
+  const Gathered g = gather({both, 1, {}});
+  EXPECT_EQ(g.q.const_data_ptr(), qkv.const_data_ptr());
+  EXPECT_TRUE(g.v.equal(qkv.unflatten(2, {3, 4, 64}).select(2, 2)));
+}
+
 TEST(Joint, IdentityRowsAreLeftAlone) {
   JointShape shape;
   shape.norm = Norm::Kind::None;

@@ -2,6 +2,8 @@
 // What the tests of Stable Diffusion 3's pipeline share: a fixture's request, and every stage of ours.
 #pragma once
 
+#include <fmt/ranges.h>
+
 #include "pipelines/sd3/pipeline.h"
 #include "tests/support/picture_checks.h"
 #include "tests/support/picture_habits.h"

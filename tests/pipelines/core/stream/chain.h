@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "pipelines/core/checkpoint/source.h"
 #include "pipelines/core/stream/layer_stream.h"
 #include "pipelines/core/weights.h"
 
@@ -55,8 +56,26 @@ class Chain {
   std::unique_ptr<LayerStream> stream_;
 };
 
+// The same values on every device: a GPU draws others than a CPU.
+class DrawnOnTheHost final : public WeightSource {
+ public:
+  std::string where(const std::string& key) const override { return source_->where(key); }
+  bool has(const std::string& key) const override { return source_->has(key); }
+  std::optional<std::vector<int64_t>> shape(const std::string& key) const override {
+    return source_->shape(key);
+  }
+  void fill(const std::string& key, const at::Tensor& out) override {
+    const at::Tensor values = at::empty(out.sizes(), out.options().device(at::kCPU));
+    source_->fill(key, values);
+    out.copy_(values);
+  }
+
+ private:
+  std::shared_ptr<WeightSource> source_ = random_source(7);
+};
+
 inline Chain chain_of(int64_t layers, const Target& target, int64_t dim = 32, int64_t wide = 48) {
-  const Weights w(random_source(7), target);
+  const Weights w(std::make_shared<DrawnOnTheHost>(), target);
   Chain chain(w, layers, dim, wide);
   w.require_all_read();
   return chain;

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// bf16 on a GPU: how far each stage of a picture pipeline of ours is from diffusers' fp32 results, beside how
+// far diffusers itself is when it runs in bf16 on the same GPU (oracle/pictures_gpu.py).
+#pragma once
+
+#include <set>
+
+#include "tests/support/picture_runs.h"
+
+namespace sagelab::testing {
+
+struct HalfOnGpu {
+  static constexpr double kAtMost = 1.1;  // of diffusers' own error
+
+  std::string title, mode;
+  const Dump& dump;
+  nlohmann::json theirs;  // by stage
+  std::set<std::string> judged;
+
+  at::Tensor moved(const std::string& key) const { return dump[key].to(at::kCUDA, at::kBFloat16); }
+
+  void judge(const std::string& stage, const at::Tensor& ours, const at::Tensor& truth) {
+    ASSERT_TRUE(theirs.contains(stage)) << stage << " was not measured";
+    const double error = relative_l2(ours, truth), own = theirs.at(stage);
+    fmt::print("{:18} {:10} ours {:.3e}  diffusers {:.3e}  ratio {:.3f}\n", title, stage, error, own,
+               error / own);
+    EXPECT_LE(error, kAtMost * own) << stage;
+    judged.insert(stage);
+  }
+
+  // Every stage of a resolved request from the fp32 values before it, rounded.
+  void expect_no_farther(const Family& family, const Request& request) {
+    const c10::InferenceMode inference;
+    OneRun run(request.attention);
+    const auto pipeline = family.open(request, run.context);
+    Conditioning c = pipeline->encode(request, run.context);
+    judge("pooled", c.pooled.narrow(0, c.guided, 1), dump["pooled"]);
+    judge("embeds", c.embeds.narrow(0, c.guided, 1), dump["embeds"]);
+    c.pooled = c.guided ? at::cat({moved("negative.pooled"), moved("pooled")}) : moved("pooled");
+    c.embeds = c.guided ? at::cat({moved("negative.embeds"), moved("embeds")}) : moved("embeds");
+    const auto state = pipeline->prepare(request, c, run.context);
+    state->latents = moved("noise");
+    const attention::BackendPtr backend = run.context.attention->current();
+    for (int i = 0; i < state->steps; ++i) {
+      attention::Site site;
+      site.step = i, site.steps = state->steps;
+      pipeline->advance(*state, i, pipeline->predict(*state, i, Forward{*backend, run.recorder, site, {}}));
+      const std::string stage = fmt::format("latents.{}", i);
+      judge(stage, state->latents, dump[mode + "." + stage]);
+    }
+    const auto& served = run.recorder.served().at(request.attention);
+    EXPECT_EQ(served.fused, served.calls);
+    const at::Tensor image =
+        pipeline->decode(moved(fmt::format("{}.latents.{}", mode, state->steps - 1)), request, run.context);
+    judge("image", image, dump[mode + ".image"]);
+    judge("pixels", pixels_of(to_picture(image)), dump[mode + ".pixels"]);
+    for (const auto& [stage, unused] : theirs.items()) EXPECT_TRUE(judged.count(stage)) << stage;
+  }
+};
+
+inline void expect_no_farther_on_gpu(const std::string& name, const std::string& mode, const Family& family,
+                                     const Dump& dump, Request request) {
+  request.device = "cuda", request.dtype = "bf16";
+  const nlohmann::json all = read_json(fixture(family.name + "_gpu", "errors.json"));
+  HalfOnGpu{name + " " + mode, mode, dump, all.at("errors").at(name).at(mode), {}}.expect_no_farther(
+      family, family.resolve(request));
+}
+
+}  // namespace sagelab::testing
