@@ -120,7 +120,8 @@ void reorders(ImGuiTestContext* c) {
   c->ItemClick(queue_button(icon::kPause, "pause").c_str());
   std::vector<ui::Id> ids;
   for (int i = 0; i < 3; ++i) {
-    c->SleepNoSkip(.5f, .1f);  // sooner it is one click
+    const double now = d.state().now;
+    IM_CHECK(until(c, [&] { return d.state().now > now + .5; }));  // sooner it is one click
     c->ItemClick("//Prompt/###generate");
     c->Yield();
     ids.push_back(d.state().jobs.back().id);
