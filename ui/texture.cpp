@@ -4,13 +4,14 @@
 #include <GL/gl.h>
 #include <GL/glext.h>
 
-#include <utility>
+#include <algorithm>
+#include <iterator>
 
 namespace sagelab::ui {
 namespace {
 
 constexpr int kKept = 240;                        // frames of the window
-constexpr size_t kMostBytes = size_t(512) << 20;  // beyond it only what was just shown is kept
+constexpr size_t kMostBytes = size_t(512) << 20;  // beyond it what was shown last goes last
 
 void fill(unsigned texture, const Picture& picture, int frame) {
   GLint bound = 0, alignment = 0;
@@ -39,36 +40,47 @@ TextureCache::~TextureCache() {
 }
 
 ImTextureID TextureCache::of(const std::shared_ptr<const Picture>& picture, int frame) {
-  auto [at, added] = entries_.try_emplace(Key{picture.get(), frame});
-  auto& entry = at->second;
-  if (added) {
+  auto& entry = entries_[Key{picture.get(), frame}];
+  // Another may have been at this address before.
+  if (entry.texture == 0 || entry.picture.lock() != picture) {
+    if (entry.texture == 0) glGenTextures(1, &entry.texture);
     entry.picture = picture;
-    glGenTextures(1, &entry.texture);
+    entry.bytes = bytes_of(*picture);
+    fresh_.emplace_back(picture, frame);
   }
   entry.unused = 0;
   return ImTextureID(entry.texture);
 }
 
 void TextureCache::upload() {
-  for (auto& [key, entry] : entries_)
-    if (!std::exchange(entry.uploaded, true)) fill(entry.texture, *entry.picture, key.frame);
+  for (const auto& [picture, frame] : fresh_)
+    fill(entries_.at(Key{picture.get(), frame}).texture, *picture, frame);
+  fresh_.clear();
 }
 
 void TextureCache::age() {
-  const int kept = bytes() > kMostBytes ? 1 : kKept;
   for (auto at = entries_.begin(); at != entries_.end();) {
-    if (++at->second.unused > kept) {
-      glDeleteTextures(1, &at->second.texture);
-      at = entries_.erase(at);
-    } else {
-      ++at;
-    }
+    const auto next = std::next(at);
+    if (++at->second.unused > kKept || at->second.picture.expired()) drop(at);
+    at = next;
   }
+  while (bytes() > kMostBytes) {
+    const auto oldest = std::max_element(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) {
+      return a.second.unused < b.second.unused;
+    });
+    if (oldest->second.unused <= 1) return;  // all that is left is shown
+    drop(oldest);
+  }
+}
+
+void TextureCache::drop(std::map<Key, Entry>::iterator at) {
+  glDeleteTextures(1, &at->second.texture);
+  entries_.erase(at);
 }
 
 size_t TextureCache::bytes() const {
   size_t all = 0;
-  for (const auto& [key, entry] : entries_) all += bytes_of(*entry.picture);
+  for (const auto& [key, entry] : entries_) all += entry.bytes;
   return all;
 }
 

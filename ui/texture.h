@@ -7,6 +7,8 @@
 
 #include <map>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "pipelines/frames.h"
 
@@ -16,7 +18,7 @@ namespace sagelab::ui {
 class Textures {
  public:
   virtual ~Textures() = default;
-  // The texture of a frame, RGB8 [H, W, 3]. The picture is held while its texture is.
+  // The texture of a frame, RGB8 [H, W, 3]; it goes when the picture does.
   virtual ImTextureID of(const std::shared_ptr<const Picture>& picture, int frame) = 0;
 };
 
@@ -43,12 +45,14 @@ class TextureCache final : public Textures {
     auto operator<=>(const Key&) const = default;
   };
   struct Entry {
-    std::shared_ptr<const Picture> picture;
+    std::weak_ptr<const Picture> picture;
     unsigned texture = 0;
-    bool uploaded = false;
+    size_t bytes = 0;
     int unused = 0;  // frames of the window since it was last asked for
   };
+  void drop(std::map<Key, Entry>::iterator at);
   std::map<Key, Entry> entries_;
+  std::vector<std::pair<std::shared_ptr<const Picture>, int>> fresh_;  // to be uploaded
 };
 
 }  // namespace sagelab::ui

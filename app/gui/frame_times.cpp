@@ -55,7 +55,7 @@ void FrameTimes::add(const FrameTime& frame) {
   ++frames_;
   sum_ += own.processor;
   longest_clock_ = std::max(longest_clock_, own.clock);
-  if (frames_ == 1 || own.processor > longest_own()) slowest_ = frame;
+  if (own.processor > longest_own()) slowest_ = frame;
 }
 
 double FrameTimes::own_at(double part) const {

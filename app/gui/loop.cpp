@@ -12,7 +12,8 @@
 namespace sagelab::gui {
 namespace {
 
-constexpr int kFramesAfterEvent = 3;  // ImGui settles what an event began over some frames
+// Over which ImGui settles what an event began, or what a worker changed.
+constexpr int kFramesAfterEvent = 3, kFramesAfterWake = 1;
 
 using Clock = std::chrono::steady_clock;
 
@@ -49,8 +50,9 @@ class Loop {
     if (after >= 0) after = std::max(after - since(frame_began_), 0.);
     const auto start = Clock::now();
     window_.wait(after);
+    if (after >= 0 && since(start) >= after) return;
     // Before its time: something happened.
-    if (after < 0 || since(start) < after) settling_ = kFramesAfterEvent;
+    settling_ = window_.take_woken() && !window_.input_waits() ? kFramesAfterWake : kFramesAfterEvent;
   }
 
   void frame() {
@@ -61,7 +63,7 @@ class Loop {
     if (window_.display_scale_changed()) window_.set_look(look.dark, look.scale);
     timer.end(Part::Update);
     frame_began_ = Clock::now();
-    window_.begin();  // takes the events, and what a test makes of them
+    window_.begin();  // takes the events
     if (window_.input_waits()) settling_ = std::max(settling_, 1);
     timer.end(Part::Begin);
     desktop_.draw(program_.state(), actions_, textures_);

@@ -2,6 +2,7 @@
 #include "app/gui/program.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +40,16 @@ int64_t taken_on_gpus() {
   return taken;
 }
 
+// The session's worker asks for the family before anything else. From then on it and the threads that compute
+// for it, which it starts, leave the processor to the window where both want it.
+Session::FindFamily behind_the_window(Session::FindFamily find) {
+  return [find = std::move(find)](const std::filesystem::path& model) -> const Family& {
+    constexpr int kNice = 5;
+    ::setpriority(PRIO_PROCESS, 0, kNice);  // of this thread, as Linux has it
+    return find(model);
+  };
+}
+
 Worker::Failure failure_dialog(const char* title) {
   return [title](const std::exception_ptr& error) -> Apply {
     const auto failed = describe(error);
@@ -53,7 +64,7 @@ Worker::Failure failure_dialog(const char* title) {
 Program::Program(Setup setup)
     : setup_(std::move(setup)),
       inbox_(setup_.wake),
-      session_(setup_.find_family),
+      session_(behind_the_window(setup_.find_family)),
       quick_(inbox_, failure_dialog("That did not work")),
       slow_(inbox_, failure_dialog("That did not work")) {
   if (!setup_.clock) setup_.clock = running_clock();

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ui/compare/overlay.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
+#include <string_view>
 
 #include "ui/compare/keys.h"
 #include "ui/look/theme.h"
@@ -45,6 +46,62 @@ double brightness(const Rgb& c) {
   return .299 * c[0] + .587 * c[1] + .114 * c[2];
 }
 
+// Draws numbers of one size as the font's own quads: there may be ten thousand of them in a frame.
+class Numbers {
+ public:
+  explicit Numbers(float size) : size_(size) {
+    auto* baked = ImGui::GetFont()->GetFontBaked(size);
+    constexpr std::string_view kAll = "0123456789+-";
+    for (const char c : kAll) baked->FindGlyph(ImWchar(c));  // all of them before any is looked at
+    for (const char c : kAll) glyphs_[size_t(c)] = *baked->FindGlyph(ImWchar(c));
+    scale_ = size / baked->Size;
+  }
+  float size() const { return size_; }
+  // In the middle of a line; signed: with + or -.
+  void draw(ImVec2 top, int number, bool is_signed, ImU32 colour, bool shadow) const {
+    std::array<char, 8> text{'+'};
+    const bool plus = is_signed && number >= 0;
+    const char* end = std::to_chars(text.data() + (plus ? 1 : 0), text.data() + text.size(), number).ptr;
+    const std::string_view all(text.data(), size_t(end - text.data()));
+    float width = 0;
+    for (const char c : all) width += glyphs_[size_t(c)].AdvanceX * scale_;
+    const ImVec2 from{std::floor(top.x - width / 2), std::floor(top.y)};
+    if (shadow) quads({from.x + 1, from.y + 1}, all, kShadow);
+    quads(from, all, colour);
+  }
+
+ private:
+  void quads(ImVec2 at, std::string_view text, ImU32 colour) const {
+    auto* list = ImGui::GetWindowDrawList();
+    list->PrimReserve(6 * int(text.size()), 4 * int(text.size()));
+    for (const char c : text) {
+      const auto& g = glyphs_[size_t(c)];
+      list->PrimRectUV({at.x + g.X0 * scale_, at.y + g.Y0 * scale_},
+                       {at.x + g.X1 * scale_, at.y + g.Y1 * scale_}, {g.U0, g.V0}, {g.U1, g.V1}, colour);
+      at.x += g.AdvanceX * scale_;
+    }
+  }
+  std::array<ImFontGlyph, 128> glyphs_;
+  float size_, scale_ = 1;
+};
+
+// Of one pixel; whether it has any.
+bool draw_values_of(const PixelOverlay& o, const Numbers& numbers, Point middle) {
+  const auto extent = o.view.picture();
+  const auto value = value_at(o.shot, extent, middle), other = value_at(o.against, extent, middle);
+  if (!value || (o.against.picture && !other)) return false;
+  const bool differs = other.has_value();
+  const auto shown =
+      differs ? difference(*value, *other) : std::array<int, 3>{(*value)[0], (*value)[1], (*value)[2]};
+  const bool light = !differs && brightness(*value) > 140;
+  const Point at = o.view.to_screen(middle, o.pane.space);
+  const float lead = numbers.size() * 1.05f;
+  for (size_t c = 0; c < 3; ++c)
+    numbers.draw(vec(at.x, at.y + (double(c) - 1.5) * lead), shown[c], differs,
+                 (light ? kOnLight : kOnDark)[c], !light);
+  return true;
+}
+
 }  // namespace
 
 void draw_grid(const PixelOverlay& o) {
@@ -65,33 +122,18 @@ void draw_grid(const PixelOverlay& o) {
 
 int draw_values(const PixelOverlay& o) {
   if (o.view.scale() < px(kValuesFrom)) return 0;
-  auto* list = ImGui::GetWindowDrawList();
-  auto* font = ImGui::GetFont();
+  const float size = std::min(px(14), float(o.view.scale()) / 3.6f);
+  const Numbers numbers(size);
   const auto range = pixels_in_sight(o);
-  const float size = std::min(px(14), float(o.view.scale()) / 3.6f), lead = size * 1.05f;
-  const auto extent = o.view.picture();
+  // At once, since growing by steps copies all of it again and again: three numbers of at most four
+  // characters, and their shadows.
+  auto* list = ImGui::GetWindowDrawList();
+  const int quads = std::max(range.x1 - range.x0, 0) * std::max(range.y1 - range.y0, 0) * 3 * 4 * 2;
+  list->VtxBuffer.reserve(list->VtxBuffer.Size + 4 * quads);
+  list->IdxBuffer.reserve(list->IdxBuffer.Size + 6 * quads);
   int count = 0;
-  for (int y = range.y0; y < range.y1; ++y) {
-    for (int x = range.x0; x < range.x1; ++x) {
-      const Point middle{x + .5, y + .5};
-      const auto value = value_at(o.shot, extent, middle), other = value_at(o.against, extent, middle);
-      if (!value || (o.against.picture && !other)) continue;
-      const bool differs = other.has_value();
-      const auto numbers =
-          differs ? difference(*value, *other) : std::array<int, 3>{(*value)[0], (*value)[1], (*value)[2]};
-      const bool light = !differs && brightness(*value) > 140;
-      const Point at = o.view.to_screen(middle, o.pane.space);
-      for (int c = 0; c < 3; ++c) {
-        const auto text =
-            differs ? fmt::format("{:+}", numbers[size_t(c)]) : fmt::to_string(numbers[size_t(c)]);
-        const float width = font->CalcTextSizeA(size, FLT_MAX, 0, text.c_str()).x;
-        const ImVec2 from = vec(at.x - width / 2, at.y + (c - 1.5) * lead);
-        if (!light) list->AddText(font, size, {from.x + 1, from.y + 1}, kShadow, text.c_str());
-        list->AddText(font, size, from, (light ? kOnLight : kOnDark)[c], text.c_str());
-      }
-      ++count;
-    }
-  }
+  for (int y = range.y0; y < range.y1; ++y)
+    for (int x = range.x0; x < range.x1; ++x) count += draw_values_of(o, numbers, {x + .5, y + .5});
   return count;
 }
 

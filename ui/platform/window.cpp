@@ -11,6 +11,7 @@
 #include <implot.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "ui/look/fonts.h"
@@ -20,6 +21,7 @@ namespace sagelab::ui {
 namespace {
 
 std::string glfw_error;
+std::atomic<bool> woken = false;
 
 constexpr const char* kNoDisplay =
     "start it from a desktop session (DISPLAY or WAYLAND_DISPLAY), or use sagelab generate and sagelab "
@@ -110,6 +112,9 @@ void Window::make_context(const WindowOptions&) {
   apply_theme(true, last_scale_);
   if (!ImGui_ImplGlfw_InitForOpenGL(window_, true) || !ImGui_ImplOpenGL3_Init("#version 150"))
     throw WindowError("Dear ImGui cannot draw with this OpenGL" + reason(), kNoGl);
+  // A first frame that nobody sees makes what Dear ImGui makes once: its shaders, its fonts, its places.
+  begin();
+  ImGui::EndFrame();
 }
 
 Window::~Window() {
@@ -131,7 +136,12 @@ void Window::wait(double seconds) {
 }
 
 void Window::wake() {
+  woken = true;
   glfwPostEmptyEvent();
+}
+
+bool Window::take_woken() {
+  return woken.exchange(false);
 }
 
 bool Window::asked_to_close() {

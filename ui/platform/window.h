@@ -34,6 +34,7 @@ class Window {
   // Returns on an event, on wake() or after so many seconds; negative: waits for as long as it takes.
   void wait(double seconds);
   static void wake();                       // from any thread
+  bool take_woken();                        // whether wake() was called since the last time
   bool asked_to_close();                    // by the window's own button, once for each press
   std::vector<std::string> take_dropped();  // files dropped on it since the last call
   std::string clipboard() const;
