@@ -94,7 +94,7 @@ TEST(Differences, UntilItIsMadeTheLatestOfThatPlaceIsShown) {
 
 TEST(Differences, OnceClearedNothingIsKept) {
   Differences differences([] {});
-  auto picture = plain_picture(1, 2, 1, 30);
+  auto picture = plain_picture(2, 2, 1, 30);
   const Wanted wanted{{picture, 0}, {picture, 0}, {}};
   differences.of(0, wanted);
   differences.wait_idle();
