@@ -12,9 +12,11 @@ namespace sagelab::ui {
 inline std::shared_ptr<const Picture> plain_picture(int frames, int width, int height, uint8_t value) {
   auto picture = std::make_shared<Picture>();
   picture->frames = frames, picture->width = width, picture->height = height;
-  for (int i = 0; i < frames * width * height; ++i) {
-    const uint8_t pixel[] = {value, uint8_t(i / (width * height)), 0};
-    picture->pixels.insert(picture->pixels.end(), pixel, pixel + 3);
+  const size_t area = size_t(width) * size_t(height);
+  picture->pixels.resize(size_t(frames) * area * 3);
+  for (size_t i = 0; i < size_t(frames) * area; ++i) {
+    picture->pixels[i * 3] = value;
+    picture->pixels[i * 3 + 1] = uint8_t(i / area);
   }
   return picture;
 }
