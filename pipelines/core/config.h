@@ -17,8 +17,8 @@ class Config {
   explicit Config(const std::filesystem::path& file);
   Config(nlohmann::json values, std::string where);
 
-  // The key's value, or the class default where the key is absent or null. Throws sagelab::Error for a wrong
-  // type.
+  // The key's value ("object.key": one level down), or the class default where the key is absent or null.
+  // Throws sagelab::Error for a wrong type.
   int64_t integer(const std::string& key, int64_t fallback);
   int64_t at_least(const std::string& key, int64_t fallback, int64_t least);  // nor for a smaller one
   // A count or a size, at least 1; what exceeds most is damage, and would only be found out by waiting.

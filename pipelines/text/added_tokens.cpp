@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "attention/error.h"
-#include "pipelines/text/unicode.h"
+#include "pipelines/text/unicode/unicode.h"
 
 namespace sagelab {
 namespace {

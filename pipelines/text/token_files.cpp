@@ -16,58 +16,58 @@ using Json = nlohmann::json;
 constexpr std::string_view kNamed[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                        "pad_token", "cls_token", "mask_token"};
 
-// What transformers 4 and 5 write into tokenizer_config.json besides, none of which changes a tokenizer's ids: how
-// files were found and loaded, what decoding, chats and models make of them, and what a call says itself.
-constexpr std::string_view kWithoutEffect[] = {
-    "_commit_hash",
-    "_from_auto",
-    "add_bos_token",
-    "add_eos_token",
-    "add_prefix_space",
-    "additional_special_tokens",  // read_config
-    "auto_map",
-    "backend",
-    "cache_dir",
-    "chat_control_tokens",
-    "chat_template",
-    "clean_up_tokenization_spaces",
-    "device_map",
-    "do_lower_case",
-    "errors",
-    "fast_tokenizer_files",
-    "files_loaded",
-    "fix_mistral_regex",
-    "force_download",
-    "from_slow",
-    "is_local",
-    "legacy",
-    "local_files_only",
-    "max_length",
-    "model_input_names",
-    "name_or_path",
-    "pad_to_multiple_of",
-    "pad_token_type_id",
-    "padding",
-    "processor_class",
-    "response_schema",
-    "response_template",
-    "return_attention_mask",
-    "return_token_type_ids",
-    "revision",
-    "slow_tokenizer_class",
-    "spaces_between_special_tokens",
-    "special_tokens_map_file",
-    "stride",
-    "subfolder",
-    "tokenizer_class",
-    "tokenizer_file",
-    "transformers_version",
-    "truncation",
-    "truncation_strategy",
-    "trust_remote_code",
-    "use_fast",
-    "verbose",
-    "vocab_file"};
+// What transformers 4 and 5 write into tokenizer_config.json besides, none of which changes a tokenizer's
+// ids: how files were found and loaded, what decoding, chats and models make of them, and what a call says
+// itself.
+constexpr std::string_view kWithoutEffect[] = {"_commit_hash",
+                                               "_from_auto",
+                                               "add_bos_token",
+                                               "add_eos_token",
+                                               "add_prefix_space",
+                                               "additional_special_tokens",  // read_config
+                                               "auto_map",
+                                               "backend",
+                                               "cache_dir",
+                                               "chat_control_tokens",
+                                               "chat_template",
+                                               "clean_up_tokenization_spaces",
+                                               "device_map",
+                                               "do_lower_case",
+                                               "errors",
+                                               "fast_tokenizer_files",
+                                               "files_loaded",
+                                               "fix_mistral_regex",
+                                               "force_download",
+                                               "from_slow",
+                                               "is_local",
+                                               "legacy",
+                                               "local_files_only",
+                                               "max_length",
+                                               "model_input_names",
+                                               "name_or_path",
+                                               "pad_to_multiple_of",
+                                               "pad_token_type_id",
+                                               "padding",
+                                               "processor_class",
+                                               "response_schema",
+                                               "response_template",
+                                               "return_attention_mask",
+                                               "return_token_type_ids",
+                                               "revision",
+                                               "slow_tokenizer_class",
+                                               "spaces_between_special_tokens",
+                                               "special_tokens_map_file",
+                                               "stride",
+                                               "subfolder",
+                                               "tokenizer_class",
+                                               "tokenizer_file",
+                                               "transformers_version",
+                                               "truncation",
+                                               "truncation_strategy",
+                                               "trust_remote_code",
+                                               "use_fast",
+                                               "verbose",
+                                               "vocab_file"};
 
 template <typename List>
 bool in(const List& list, std::string_view what) {
@@ -104,6 +104,22 @@ std::vector<TokenSpec> token_list(const Json& value, const TokenPlace& place) {
   if (!value.is_array()) place.refuse(value, "should be a list of tokens");
   std::vector<TokenSpec> tokens;
   for (const Json& token : value) tokens.push_back(token_spec(token, true, place));
+  return tokens;
+}
+
+// (id, token) in the file's order.
+std::vector<std::pair<int64_t, TokenSpec>> json_tokens(const std::filesystem::path& folder,
+                                                       const Json& tokenizer_json) {
+  const TokenPlace place{(folder / "tokenizer.json").string(), "added_tokens"};
+  std::vector<std::pair<int64_t, TokenSpec>> tokens;
+  const auto list = tokenizer_json.find("added_tokens");
+  if (list == tokenizer_json.end()) return tokens;
+  if (!list->is_array()) place.refuse(*list, "should be a list of tokens");
+  for (const Json& token : *list) {
+    if (!token.is_object() || !token.contains("id") || !token["id"].is_number_integer())
+      place.refuse(token, "has no id");
+    tokens.emplace_back(token["id"].get<int64_t>(), token_spec(token, false, place));
+  }
   return tokens;
 }
 
@@ -196,7 +212,8 @@ class Reader {
         place.refuse(value, "is not supported");
     }
     read_added_tokens();
-    if (tokenizer_json_) read_json_tokens();
+    if (tokenizer_json_)
+      for (auto& [id, token] : json_tokens(folder_, *tokenizer_json_)) files_.by_id[id] = std::move(token);
   }
 
   void read_added_tokens() {
@@ -210,18 +227,6 @@ class Reader {
       token.special = is_special(content);
       token.normalized = !token.special;
       files_.by_id[id.get<int64_t>()] = std::move(token);
-    }
-  }
-
-  void read_json_tokens() {
-    const TokenPlace place{(folder_ / "tokenizer.json").string(), "added_tokens"};
-    const auto tokens = tokenizer_json_->find("added_tokens");
-    if (tokens == tokenizer_json_->end()) return;
-    if (!tokens->is_array()) place.refuse(*tokens, "should be a list of tokens");
-    for (const Json& token : *tokens) {
-      if (!token.is_object() || !token.contains("id") || !token["id"].is_number_integer())
-        place.refuse(token, "has no id");
-      files_.by_id[token["id"].get<int64_t>()] = token_spec(token, false, place);
     }
   }
 
@@ -262,6 +267,36 @@ std::vector<TokenSpec> TokenFiles::in_order(const std::vector<TokenSpec>& others
 TokenFiles read_token_files(const std::filesystem::path& folder, const Json* tokenizer_json,
                             const TokenizerClass& tokenizer) {
   return Reader(folder, tokenizer_json, tokenizer).read();
+}
+
+std::vector<TokenSpec> tokenizer_json_tokens(const std::filesystem::path& folder,
+                                             const Json& tokenizer_json) {
+  std::vector<TokenSpec> tokens;
+  for (auto& [id, token] : json_tokens(folder, tokenizer_json)) tokens.push_back(std::move(token));
+  return tokens;
+}
+
+std::map<std::string, AddedToken> with_ids(const std::vector<TokenSpec>& tokens, int64_t size,
+                                           const std::function<int64_t(const std::string&)>& id_of) {
+  std::map<std::string, AddedToken> by_content;
+  for (const TokenSpec& spec : tokens) {
+    if (spec.content.empty()) continue;
+    AddedToken token{spec.content, spec.single_word, spec.lstrip, spec.rstrip,
+                     spec.normalized.value_or(!spec.special)};
+    const auto before = by_content.find(spec.content);
+    token.id = before != by_content.end() ? before->second.id : id_of(spec.content);
+    if (token.id < 0) token.id = size++;
+    by_content.insert_or_assign(spec.content, token);
+  }
+  return by_content;
+}
+
+AddedTokens added_tokens(const std::map<std::string, AddedToken>& tokens,
+                         const std::function<std::string(std::string_view)>& normalize,
+                         const std::string& where) {
+  std::vector<AddedToken> list;
+  for (const auto& [content, token] : tokens) list.push_back(token);
+  return {std::move(list), normalize, where};
 }
 
 }  // namespace sagelab

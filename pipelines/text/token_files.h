@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What tokenizer_config.json, special_tokens_map.json, added_tokens.json and tokenizer.json say to transformers
-// 5 about the tokens that are cut out of a text, whatever the class of the tokenizer.
+// What tokenizer_config.json, special_tokens_map.json, added_tokens.json and tokenizer.json say to
+// transformers 5 about the tokens that are cut out of a text, whatever the class of the tokenizer.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "pipelines/text/added_tokens.h"
 
 namespace sagelab {
 
@@ -44,7 +46,7 @@ struct TokenizerClass {
 struct TokenFiles {
   std::map<std::string, std::optional<TokenSpec>, std::less<>> named;
   std::map<int64_t, TokenSpec> by_id;
-  std::set<std::string> numbered;             // the contents of by_id
+  std::set<std::string> numbered;                    // the contents of by_id
   std::optional<std::vector<TokenSpec>> extra;       // of tokenizer_config.json
   std::optional<std::vector<TokenSpec>> additional;  // of special_tokens_map.json
   const std::string& content(std::string_view key) const { return named.find(key)->second->content; }
@@ -53,9 +55,23 @@ struct TokenFiles {
   std::vector<TokenSpec> in_order(const std::vector<TokenSpec>& others) const;
 };
 
-// tokenizer_json: the parsed file, or null where the folder has none. Throws sagelab::Error naming the file and
-// the key that is not supported.
+// tokenizer_json: the parsed file, or null where the folder has none. Throws sagelab::Error naming the file
+// and the key that is not supported.
 TokenFiles read_token_files(const std::filesystem::path& folder, const nlohmann::json* tokenizer_json,
                             const TokenizerClass& tokenizer);
+
+// The tokens that a tokenizer.json lists itself, in its order, whatever other files say. Throws likewise.
+std::vector<TokenSpec> tokenizer_json_tokens(const std::filesystem::path& folder,
+                                             const nlohmann::json& tokenizer_json);
+
+// Tokens by content, with their ids as add_tokens gives them: a token that the vocabulary has keeps its id,
+// others come after the `size` ids of the vocabulary; of two with the same content the last one counts.
+// id_of: of the vocabulary; -1 where it has none.
+std::map<std::string, AddedToken> with_ids(const std::vector<TokenSpec>& tokens, int64_t size,
+                                           const std::function<int64_t(const std::string&)>& id_of);
+// Throws sagelab::Error as AddedTokens does.
+AddedTokens added_tokens(const std::map<std::string, AddedToken>& tokens,
+                         const std::function<std::string(std::string_view)>& normalize,
+                         const std::string& where);
 
 }  // namespace sagelab

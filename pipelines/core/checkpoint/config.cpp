@@ -72,8 +72,15 @@ Config::Config(nlohmann::json values, std::string where)
 // Null counts as absent, but the key is known all the same.
 const nlohmann::json* Config::find(const std::string& key) {
   read_.insert(key);
-  const auto it = values_.find(key);
-  return it == values_.end() || it->is_null() ? nullptr : &*it;
+  const auto member = [](const Json& object, const std::string& name) {
+    const auto it = object.find(name);
+    return it == object.end() || it->is_null() ? nullptr : &*it;
+  };
+  const size_t dot = key.find('.');
+  if (dot == std::string::npos) return member(values_, key);
+  const Json* object = member(values_, key.substr(0, dot));
+  if (object && !object->is_object()) wrong_type(where_, key.substr(0, dot), *object, "an object");
+  return object ? member(*object, key.substr(dot + 1)) : nullptr;
 }
 
 int64_t Config::integer(const std::string& key, int64_t fallback) {
@@ -164,10 +171,18 @@ void Config::only(const std::string& key, const nlohmann::json& supported) {
 }
 
 void Config::require_all_read() const {
-  for (const auto& [key, value] : values_.items())
-    if (!key.starts_with('_') && !read_.contains(key))
-      throw Error(fmt::format("{}: unknown key {} = {}", where_, key, shown(value)),
-                  "nothing here knows what it changes; remove it if it changes nothing");
+  const auto unknown = [&](const std::string& key, const Json& value) {
+    throw Error(fmt::format("{}: unknown key {} = {}", where_, key, shown(value)),
+                "nothing here knows what it changes; remove it if it changes nothing");
+  };
+  for (const auto& [key, value] : values_.items()) {
+    if (key.starts_with('_') || read_.contains(key)) continue;
+    // An object is known by its members.
+    const auto first = read_.lower_bound(key + ".");
+    if (first == read_.end() || !first->starts_with(key + ".")) unknown(key, value);
+    for (const auto& [name, part] : value.items())
+      if (!read_.contains(key + "." + name)) unknown(key + "." + name, part);
+  }
 }
 
 std::string Config::class_name() const {

@@ -8,18 +8,10 @@
 #include <cmath>
 
 #include "attention/error.h"
+#include "pipelines/text/encoder_parts.h"
 
 namespace sagelab {
 namespace {
-
-Activation read_activation(Config& config) {
-  const std::string name = config.text("hidden_act", "quick_gelu");
-  try {
-    return activation_from(name);
-  } catch (const Error& error) {
-    throw Error(fmt::format("{}: hidden_act = \"{}\" is not supported", config.where(), name), error.hint());
-  }
-}
 
 constexpr std::string_view kPrefix = "text_model";
 
@@ -42,7 +34,7 @@ ClipTextConfig::ClipTextConfig(Config& config)
       num_heads(config.size("num_attention_heads", 8, 1024)),
       max_positions(config.size("max_position_embeddings", 77, 1000000)),
       eos_token_id(config.at_least("eos_token_id", 49407, 0)),
-      activation(read_activation(config)),
+      activation(read_activation(config, "hidden_act", "quick_gelu")),
       eps(config.number("layer_norm_eps", 1e-5)) {
   if (hidden_size % num_heads != 0)
     throw Error(fmt::format("{}: hidden_size = {} is no multiple of num_attention_heads = {}", config.where(),
@@ -94,12 +86,7 @@ void ClipTextEncoder::check(const at::Tensor& ids, int64_t clip_skip) const {
   if (clip_skip < 0 || clip_skip >= config_.num_layers)
     throw Error(fmt::format("clip_skip = {} with a text encoder of {} layers", clip_skip, config_.num_layers),
                 fmt::format("0 to {} are possible", config_.num_layers - 1));
-  if (ids.is_meta() || ids.numel() == 0) return;
-  const auto largest = ids.max().item<int64_t>(), smallest = ids.min().item<int64_t>();
-  if (smallest < 0 || largest >= config_.vocab_size)
-    throw Error(fmt::format("token {} is not in the text encoder's vocabulary of {}",
-                            smallest < 0 ? smallest : largest, config_.vocab_size),
-                "tokenizer and text encoder are not of one checkpoint");
+  check_ids(ids, config_.vocab_size);
 }
 
 at::Tensor ClipTextEncoder::attend(const Layer& layer, const at::Tensor& x) const {

@@ -7,21 +7,15 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "pipelines/text/clip/bpe.h"
+#include "pipelines/text/bpe/vocabulary.h"
 
 namespace sagelab::clip {
 
 // Of a word's last symbol, in every CLIP vocabulary: CLIPTokenizer has it, whatever a file says.
 inline constexpr const char* kSuffix = "</w>";
 
-struct Vocabulary {
-  Bpe::Vocabulary ids;
-  Bpe::Merges merges;
-  std::string ids_file, merges_file;  // for messages
-};
-
 // Both throw sagelab::Error naming the file and what is malformed or not supported.
-Vocabulary vocabulary_from_json(const nlohmann::json& file, const std::string& where);
-Vocabulary vocabulary_from_files(const std::filesystem::path& vocab, const std::filesystem::path& merges);
+BpeVocabulary vocabulary_from_json(const nlohmann::json& file, const std::string& where);
+BpeVocabulary vocabulary_from_files(const std::filesystem::path& vocab, const std::filesystem::path& merges);
 
 }  // namespace sagelab::clip

@@ -6,8 +6,8 @@
 #include <unicode/normalizer2.h>
 #include <unicode/uniset.h>
 
-#include "pipelines/text/clip/classes.h"
-#include "pipelines/text/unicode.h"
+#include "pipelines/text/unicode/classes.h"
+#include "pipelines/text/unicode/unicode.h"
 
 namespace sagelab::clip {
 namespace {
@@ -47,20 +47,6 @@ void append(std::string& out, char32_t c) {
   } else {
     put(0xF0 | c >> 18), rest(12), rest(6), rest(0);
   }
-}
-
-bool is_other(char32_t c) {
-  return !unicode::is_whitespace(c) && !unicode::is_letter(c) && !unicode::is_number(c);
-}
-
-// Where the run that starts at `at` and of which every code point is `kind` ends.
-size_t run_end(std::string_view text, size_t at, bool (*kind)(char32_t)) {
-  while (at < text.size()) {
-    const unicode::CodePoint c = unicode::code_point(text, at);
-    if (!kind(c.value)) break;
-    at += c.bytes;
-  }
-  return at;
 }
 
 // Length of the contraction at the front of text; 0: none. The order is the expression's.
@@ -107,9 +93,9 @@ std::vector<std::string_view> words(std::string_view text) {
     if (const size_t length = contraction(rest)) {
       end = at + length;
     } else if (unicode::is_letter(c.value)) {
-      end = run_end(text, end, unicode::is_letter);
-    } else if (!unicode::is_number(c.value) && is_other(c.value)) {
-      end = run_end(text, end, is_other);
+      end = unicode::run_end(text, end, unicode::is_letter);
+    } else if (unicode::is_other(c.value)) {
+      end = unicode::run_end(text, end, unicode::is_other);
     }
     if (!unicode::is_whitespace(c.value)) found.push_back(text.substr(at, end - at));
     at = end;

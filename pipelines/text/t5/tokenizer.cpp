@@ -15,7 +15,7 @@
 #include "pipelines/text/t5/settings.h"
 #include "pipelines/text/t5/vocabulary.h"
 #include "pipelines/text/tokenizer.h"
-#include "pipelines/text/unicode.h"
+#include "pipelines/text/unicode/unicode.h"
 #include "pipelines/text/unigram/character_map.h"
 #include "pipelines/text/unigram/unigram.h"
 
@@ -31,25 +31,12 @@ class T5Tokenizer : public Tokenizer {
   T5Tokenizer(T5Vocabulary vocabulary, const T5Settings& settings, const std::string& where)
       : unigram_(std::move(vocabulary.pieces), kT5UnknownId, where) {
     if (!vocabulary.character_map.empty()) map_ = CharacterMap(vocabulary.character_map, where);
-    // As add_tokens: a token that is a piece keeps the piece's id, others come after the pieces; of two with
-    // the same content the last one counts.
-    std::map<std::string, AddedToken> by_content;
-    int64_t next_id = unigram_.size();
-    for (const TokenSpec& spec : settings.added) {
-      if (spec.content.empty()) continue;
-      AddedToken token{spec.content, spec.single_word, spec.lstrip, spec.rstrip,
-                       spec.normalized.value_or(!spec.special)};
-      const auto before = by_content.find(spec.content);
-      token.id = before != by_content.end() ? before->second.id : unigram_.id(spec.content);
-      if (token.id < 0) token.id = next_id++;
-      by_content.insert_or_assign(spec.content, token);
-    }
+    const auto by_content = with_ids(settings.added, unigram_.size(),
+                                     [&](const std::string& content) { return unigram_.id(content); });
     eos_ = id_of(settings.eos, by_content);
     pad_ = id_of(settings.pad, by_content);
-    std::vector<AddedToken> added;
-    for (auto& [content, token] : by_content) added.push_back(std::move(token));
-    added_ = AddedTokens(
-        std::move(added), [&](std::string_view text) { return map_.normalize(text); }, where);
+    added_ = added_tokens(
+        by_content, [&](std::string_view text) { return map_.normalize(text); }, where);
   }
 
   Tokens encode(std::string_view text, int64_t max_length) const override {

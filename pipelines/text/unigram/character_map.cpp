@@ -7,7 +7,7 @@
 
 #include "attention/error.h"
 #include "pipelines/core/utf8.h"
-#include "pipelines/text/unicode.h"
+#include "pipelines/text/unicode/unicode.h"
 
 namespace sagelab {
 namespace {

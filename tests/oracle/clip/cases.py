@@ -10,7 +10,6 @@ OUT_DIR/unicode.json       letters, numbers, spaces as [first, last]; lower: [[f
 OUT_DIR/normalized.json    [[text, normalised], ...]
 """
 
-import copy
 import json
 import pathlib
 import random
@@ -19,6 +18,7 @@ import sys
 
 import vocabulary
 from vocabulary import BOS, EOS, corpus
+from wrong_tokenizers import MERGES, SIDES, Wrong, byte_level, expression, flags, model, option, tokens
 
 LENGTH = 77
 
@@ -50,70 +50,20 @@ def transformers_ids(folder, texts):
     return {"6000": long, "77": tokenizer(texts, truncation=True, max_length=LENGTH, padding="max_length").input_ids}
 
 
-class Wrong:
-    """The tokenizer of a folder with one thing wrong: a change takes tokenizer.json and the options of the call."""
+def wrong(folder):
+    from transformers import CLIPTokenizer
 
-    def __init__(self, folder):
-        from transformers import CLIPTokenizer
-
-        tokenizer = CLIPTokenizer.from_pretrained(folder)
-        self.pad = tokenizer.pad_token_id
-        self.file = json.loads(tokenizer._tokenizer.to_str())
-        self.file["truncation"] = self.file["padding"] = None
-
-    def ids(self, texts, change=None):
-        from tokenizers import Tokenizer
-
-        file = copy.deepcopy(self.file)
-        options = {"cut": "right", "pad": self.pad, "pad_side": "right", "text": lambda text: text, "ids": lambda ids: ids}
-        if change:
-            change(file, options)
-        tokenizer = Tokenizer.from_str(json.dumps(file))
-        tokenizer.enable_truncation(LENGTH, direction=options["cut"])
-        tokenizer.enable_padding(length=LENGTH, pad_id=options["pad"], direction=options["pad_side"])
-        found = tokenizer.encode_batch([options["text"](text) for text in texts])
-        return [options["ids"](encoding.ids) for encoding in found]
-
-
-def expression(change):
-    def apply(file, _):
-        pattern = file["pre_tokenizer"]["pretokenizers"][0]["pattern"]
-        pattern["Regex"], before = change(pattern["Regex"]), pattern["Regex"]
-        assert pattern["Regex"] != before
-    return apply
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    return Wrong(json.loads(tokenizer._tokenizer.to_str()), tokenizer.pad_token_id, LENGTH)
 
 
 def normalizer(change):
     return lambda file, _: change(file["normalizer"]["normalizers"])
 
 
-def model(**values):
-    return lambda file, _: file["model"].update(values)
-
-
-def option(**values):
-    return lambda _, options: options.update(values)
-
-
-def merges(change):
-    return lambda file, _: file["model"].update(merges=change(file["model"]["merges"]))
-
-
 def ends_swapped(file, _):
     post = file["post_processor"]
     post["cls"], post["sep"] = post["sep"], post["cls"]
-
-
-def flags(**values):
-    return lambda file, _: [token.update(values) for token in file["added_tokens"]]
-
-
-def tokens(keep):
-    return lambda file, _: file.update(added_tokens=[t for t in file["added_tokens"] if keep(t["content"])])
-
-
-def byte_level(**values):
-    return lambda file, _: file["pre_tokenizer"]["pretokenizers"][1].update(values)
 
 
 def padded_with_the_end(file, options):
@@ -138,15 +88,10 @@ MUTANTS = {
         "others_one_by_one": expression(lambda e: re.sub(r"\+$", "", e)),
         "prefix_space": byte_level(add_prefix_space=True),
         "no_suffix": model(end_of_word_suffix=""),
-        "merges_reversed": merges(lambda m: m[::-1]),
-        "first_merge_lost": merges(lambda m: m[1:]),
-        "last_1000_merges_lost": merges(lambda m: m[:-1000]),
-        "merges_reversed_in_hundreds": merges(lambda m: [x for i in range(0, len(m), 100) for x in m[i : i + 100][::-1]]),
+        **MERGES,
         "no_start": option(ids=lambda ids: ids[1:] + ids[-1:]),
         "ends_swapped": ends_swapped,
-        "cut_from_the_left": option(cut="left"),
-        "padded_on_the_left": option(pad_side="left"),
-        "padded_with_0": option(pad=0),
+        **SIDES,
         "end_lost": option(ids=lambda ids: ids[:-1] + [0]),
         "special_strings_in_the_raw_text_alone": flags(normalized=False),
         "end_not_cut_out": tokens(lambda content: content == BOS),
@@ -173,13 +118,7 @@ MUTANTS = {
 def mutants(folders, texts, truth):
     found = {}
     for folder, changes in MUTANTS.items():
-        wrong, right = Wrong(folders[folder]), truth[folder]["77"]
-        assert wrong.ids(texts) == right, f"{folder}: the raw tokenizer gives other ids"
-        for what, change in changes.items():
-            ids = wrong.ids(texts, change)
-            differ = [i for i in range(len(texts)) if ids[i] != right[i]]
-            assert differ, f"{folder}: {what}: nobody could tell"
-            found[f"{folder}|{what}"] = [[i, ids[i]] for i in differ[:3]]
+        found |= wrong(folders[folder]).told_apart(folder, texts, truth[folder]["77"], changes)
     return found
 
 

@@ -73,6 +73,21 @@ TEST(Config, NamesTheFirstUnknownKey) {
   EXPECT_EQ(error_of([&] { c.require_all_read(); }), "config.json: unknown key zeta = 4" + hint);
 }
 
+TEST(Config, ReadsMembersOfObjects) {
+  Config c = config_of(R"({"rope": {"theta": 500, "type": "default"}, "empty": null, "number": 3})");
+  EXPECT_EQ(c.number("rope.theta", 1), 500);
+  EXPECT_EQ(c.number("rope.factor", 2), 2);
+  EXPECT_EQ(c.number("empty.theta", 3), 3);
+  EXPECT_EQ(c.number("absent.theta", 4), 4);
+  EXPECT_EQ(error_of([&] { c.number("number.theta", 5); }), "config.json: number = 3 should be an object | ");
+  c.integer("number", 0);
+  const std::string hint = " | nothing here knows what it changes; remove it if it changes nothing";
+  EXPECT_EQ(error_of([&] { c.require_all_read(); }),
+            "config.json: unknown key rope.type = \"default\"" + hint);
+  c.only("rope.type", "default");
+  EXPECT_EQ(error_of([&] { c.require_all_read(); }), "");
+}
+
 TEST(Config, KnowsTheClass) {
   EXPECT_EQ(config_of(R"({"_class_name": "A", "architectures": ["B"]})").class_name(), "A");
   EXPECT_EQ(config_of(R"({"architectures": ["B", "C"]})").class_name(), "B");

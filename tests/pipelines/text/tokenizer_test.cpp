@@ -14,7 +14,7 @@
 
 #include "attention/error.h"
 #include "pipelines/core/config.h"
-#include "pipelines/text/unicode.h"
+#include "pipelines/text/unicode/unicode.h"
 #include "tests/support/parity.h"
 
 namespace sagelab {

@@ -2,15 +2,10 @@
 // Damaged and foreign CLIP tokenizer files: one sagelab::Error that names the file and the fault, never a
 // crash.
 #include <gmock/gmock.h>
-#include <unistd.h>
 
-#include <fstream>
-#include <functional>
-#include <sstream>
-
-#include "attention/error.h"
 #include "pipelines/core/config.h"
 #include "pipelines/text/clip/tokenizer.h"
+#include "tests/support/tokenizers.h"
 
 namespace sagelab {
 namespace {
@@ -22,31 +17,10 @@ using ::testing::StartsWith;
 const fs::path kRoot = fs::path(SAGELAB_FIXTURES) / "clip_tokenizers";
 constexpr const char* kVersion = "#version: 0.2\n";
 
-// A tokenizer folder of its own, gone with the test.
-class BadClipFolder : public ::testing::Test {
+class BadClipFolder : public testing::TokenizerFolder {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("sagelab_bad_clip_" + std::to_string(getpid()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
+  BadClipFolder() : TokenizerFolder(open_clip_tokenizer) {}
 
-  void write(const std::string& name, const std::string& text) {
-    std::ofstream(folder_ / name, std::ios::binary) << text;
-  }
-  // What opening the folder says, the folder's name cut off.
-  std::string refusal() {
-    std::string text = "accepted";
-    try {
-      open_clip_tokenizer(folder_)->encode("some text é\u0301 ﬁ", 16);
-    } catch (const Error& error) {
-      text = error.what();
-    }
-    for (size_t at; (at = text.find(folder_.string() + "/")) != std::string::npos;)
-      text.erase(at, folder_.string().size() + 1);
-    return text;
-  }
   std::string files(const json& vocab, const std::string& merges) {
     write("vocab.json", vocab.dump());
     write("merges.txt", merges);
@@ -67,7 +41,6 @@ class BadClipFolder : public ::testing::Test {
     return refusal();
   }
 
-  fs::path folder_;
   const json vocab_ = {{"a", 0}, {"b</w>", 1}, {"ab</w>", 2}, {"<|startoftext|>", 3}, {"<|endoftext|>", 4}};
 };
 

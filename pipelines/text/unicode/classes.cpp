@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/text/clip/classes.h"
+#include "pipelines/text/unicode/classes.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
 #include <span>
+
+#include "pipelines/text/unicode/unicode.h"
 
 namespace sagelab::unicode {
 namespace {
@@ -270,6 +272,10 @@ bool is_letter(char32_t c) {
 
 bool is_number(char32_t c) {
   return find<Range>(kNumbers, c) != nullptr;
+}
+
+bool is_other(char32_t c) {
+  return !is_whitespace(c) && !is_letter(c) && !is_number(c);
 }
 
 char32_t lower_case(char32_t c) {

@@ -11,15 +11,16 @@
 #include <utility>
 #include <vector>
 
-namespace sagelab::clip {
+namespace sagelab {
 
 class Bpe {
  public:
   using Vocabulary = std::unordered_map<std::string, int64_t>;
   using Merges = std::vector<std::pair<std::string, std::string>>;  // by rank
   struct Options {
-    std::string suffix;   // of a word's last symbol
-    int64_t unknown = 0;  // the id of a byte that has none
+    std::string suffix;          // of a word's last symbol
+    int64_t unknown = 0;         // the id of a byte that has none
+    bool ignore_merges = false;  // a word that is in the vocabulary is not made of merges
   };
   // Throws sagelab::Error for a merge whose parts or whole are not in the vocabulary. where: the merges'
   // file, for messages.
@@ -37,10 +38,12 @@ class Bpe {
     int64_t rank, id;
   };
   const Merge* merge_of(int64_t left, int64_t right) const;
+  int64_t whole(std::string_view word) const;  // its id where it is in the vocabulary; -1: it is not
 
   Vocabulary vocabulary_;
   std::unordered_map<uint64_t, Merge> merges_;  // by both ids
   std::array<int64_t, 256> inner_, last_;       // a byte's id, inside a word and at its end
+  bool ignore_merges_;
 };
 
-}  // namespace sagelab::clip
+}  // namespace sagelab

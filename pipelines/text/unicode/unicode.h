@@ -20,6 +20,8 @@ size_t previous(std::string_view text, size_t end);
 bool is_whitespace(char32_t c);
 // \w of a regex: Alphabetic, marks, decimal digits, connector punctuation, Join_Control.
 bool is_word(char32_t c);
+// Where the run that starts at `at` and of which every code point is `kind` ends.
+size_t run_end(std::string_view text, size_t at, bool (*kind)(char32_t));
 // Where the extended grapheme cluster that starts at `at` ends (UAX 29).
 size_t cluster_end(std::string_view text, size_t at);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/text/unicode.h"
+#include "pipelines/text/unicode/unicode.h"
 
 #include <unicode/uchar.h>
 
@@ -8,7 +8,7 @@
 #include <iterator>
 #include <span>
 
-#include "pipelines/text/unicode_tables.h"
+#include "pipelines/text/unicode/tables.h"
 
 namespace sagelab::unicode {
 namespace {
@@ -129,6 +129,15 @@ bool is_word(char32_t c) {
   const uint32_t category = U_GET_GC_MASK(UChar32(c));
   return (category & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0 ||
          u_hasBinaryProperty(UChar32(c), UCHAR_ALPHABETIC) || c == 0x200C || c == 0x200D;
+}
+
+size_t run_end(std::string_view text, size_t at, bool (*kind)(char32_t)) {
+  while (at < text.size()) {
+    const CodePoint c = code_point(text, at);
+    if (!kind(c.value)) break;
+    at += c.bytes;
+  }
+  return at;
 }
 
 size_t cluster_end(std::string_view text, size_t at) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/text/clip/bpe.h"
+#include "pipelines/text/bpe/bpe.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 
 #include "attention/error.h"
 
-namespace sagelab::clip {
+namespace sagelab {
 namespace {
 
 uint64_t key_of(int64_t left, int64_t right) {
@@ -45,7 +45,7 @@ std::string Bpe::symbol(uint8_t byte) {
 }
 
 Bpe::Bpe(Vocabulary vocabulary, const Merges& merges, const Options& options, const std::string& where)
-    : vocabulary_(std::move(vocabulary)) {
+    : vocabulary_(std::move(vocabulary)), ignore_merges_(options.ignore_merges) {
   merges_.reserve(merges.size());
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
@@ -76,7 +76,22 @@ const Bpe::Merge* Bpe::merge_of(int64_t left, int64_t right) const {
   return found == merges_.end() ? nullptr : &found->second;
 }
 
+int64_t Bpe::whole(std::string_view word) const {
+  static const std::array<std::string, 256> kSymbols = [] {
+    std::array<std::string, 256> all;
+    for (size_t byte = 0; byte < 256; ++byte) all[byte] = symbol(uint8_t(byte));
+    return all;
+  }();
+  std::string symbols;
+  for (const char byte : word) symbols += kSymbols[uint8_t(byte)];
+  return id(symbols);
+}
+
 void Bpe::encode(std::string_view word, std::vector<int64_t>& ids) const {
+  if (const int64_t known = ignore_merges_ ? whole(word) : -1; known >= 0) {
+    ids.push_back(known);
+    return;
+  }
   std::vector<Symbol> symbols;
   const auto n = int64_t(word.size());
   for (int64_t i = 0; i < n; ++i) {
@@ -110,4 +125,4 @@ void Bpe::encode(std::string_view word, std::vector<int64_t>& ids) const {
     if (!symbol.merged) ids.push_back(symbol.id);
 }
 
-}  // namespace sagelab::clip
+}  // namespace sagelab
