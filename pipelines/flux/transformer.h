@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "attention/joint.h"
+#include "pipelines/common/joint/ends.h"
 #include "pipelines/common/joint/stack.h"
 #include "pipelines/core/layers.h"
 #include "pipelines/core/weights.h"

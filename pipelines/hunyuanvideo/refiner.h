@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "pipelines/common/joint/blocks.h"
-#include "pipelines/common/joint/stack.h"
+#include "pipelines/common/joint/ends.h"
 #include "pipelines/core/layers.h"
 #include "pipelines/core/weights.h"
 #include "pipelines/hunyuanvideo/config.h"

@@ -9,10 +9,8 @@
 namespace sagelab::sd3 {
 namespace {
 
-constexpr int64_t kTimeWaves = 256;  // in no config
-
 // Chunks of an adaptive norm's linear, in order; only layers with a second attention have the last three. The
-// last norm of either stream has kFinalScale and kFinalShift instead.
+// last norm of the text has kFinalScale and kFinalShift instead.
 enum Chunk { kShift, kScale, kGate, kShiftFf, kScaleFf, kGateFf, kShiftDual, kScaleDual, kGateDual };
 enum FinalChunk { kFinalScale, kFinalShift };
 
@@ -78,21 +76,18 @@ Transformer::Block Transformer::make_block(const Weights& w, const TransformerCo
   return block;
 }
 
-Transformer::Transformer(const Weights& w, const TransformerConfig& c) : config_(c) {
-  const int64_t d = c.dim(), p = c.patch_size;
-  const Weights condition = w / "time_text_embed";
-  patches_ = Conv2d(w / "pos_embed" / "proj", d, c.in_channels, {p, p, 0});
-  pos_embed_ = (w / "pos_embed").tensor("pos_embed", {1, c.pos_embed_max_size * c.pos_embed_max_size, d});
-  timestep_embedder_ = TimestepEmbedding(condition / "timestep_embedder", kTimeWaves, d, d, Activation::Silu);
-  text_embedder_ =
-      TimestepEmbedding(condition / "text_embedder", c.pooled_projection_dim, d, d, Activation::Silu);
-  context_embedder_ = w.linear("context_embedder", d, c.joint_attention_dim);
-  blocks_.resize(size_t(c.layers));
+Transformer::Transformer(const Weights& w, const TransformerConfig& c)
+    : config_(c),
+      patches_(w / "pos_embed" / "proj", c.dim(), c.in_channels, {c.patch_size, c.patch_size, 0}),
+      pos_embed_(
+          (w / "pos_embed").tensor("pos_embed", {1, c.pos_embed_max_size * c.pos_embed_max_size, c.dim()})),
+      condition_(w / "time_text_embed", c.dim(), c.pooled_projection_dim, false),
+      context_embedder_(w.linear("context_embedder", c.dim(), c.joint_attention_dim)),
+      blocks_(size_t(c.layers)),
+      output_(w, c.dim(), c.patch_size * c.patch_size * c.out_channels) {
   stream_ = LayerStream::make(w, c.layers, [&](const Weights& from, int64_t layer) {
     blocks_[size_t(layer)] = make_block(from / "transformer_blocks" / layer, c, layer);
   });
-  norm_out_ = (w / "norm_out").linear("linear", 2 * d, d);
-  proj_out_ = w.linear("proj_out", p * p * c.out_channels, d);
 }
 
 at::Tensor Transformer::positions(int64_t rows, int64_t columns) const {
@@ -101,12 +96,6 @@ at::Tensor Transformer::positions(int64_t rows, int64_t columns) const {
       .narrow(1, (most - rows) / 2, rows)
       .narrow(2, (most - columns) / 2, columns)
       .reshape({1, rows * columns, config_.dim()});
-}
-
-at::Tensor Transformer::embed_condition(const Inputs& in) const {
-  const at::Tensor waves =
-      sinusoid(in.t.to(in.pooled.device()), kTimeWaves, true, 0).to(in.pooled.scalar_type());
-  return timestep_embedder_(waves).add_(text_embedder_(in.pooled));
 }
 
 at::Tensor Transformer::embed(const Inputs& in, const Pass& pass) const {
@@ -226,10 +215,7 @@ void Transformer::run_block(int layer, const at::Tensor& x, Pass& pass) const {
 
 at::Tensor Transformer::project_out(const at::Tensor& x, const Inputs& in, const Pass& pass) const {
   const Profile::Section section(pass.forward.profile, "rest");
-  const at::Tensor image = pass.rows(x, kImage);
-  const std::vector<at::Tensor> chunks = norm_out_(pass.conditioning).chunk(2, 1);
-  const Modulation all{0, image.size(1), chunks[kFinalShift], chunks[kFinalScale]};
-  const at::Tensor tokens = proj_out_(norm_modulate(image, plain_norm(), {&all, 1}));
+  const at::Tensor tokens = output_(pass.rows(x, kImage), pass.conditioning);
   const int64_t p = config_.patch_size, h = in.latents.size(2), w = in.latents.size(3);
   return tokens.view({tokens.size(0), h / p, w / p, p, p, config_.out_channels})
       .permute({0, 5, 1, 3, 2, 4})
@@ -244,7 +230,7 @@ at::Tensor Transformer::operator()(const Inputs& inputs, const Forward& forward)
   at::Tensor x;
   {
     const Profile::Section section(forward.profile, "rest");
-    const at::Tensor temb = embed_condition(inputs);
+    const at::Tensor temb = condition_(inputs.t, {}, inputs.pooled);
     observe(forward, "temb", temb);
     pass.conditioning = at::silu(temb);
     x = embed(inputs, pass);
@@ -269,7 +255,7 @@ void Transformer::run_blocks(const at::Tensor& x, const Inputs& inputs, Pass& pa
 
 double flops(const TransformerConfig& c, int64_t image_len, int64_t text_len) {
   const double d = double(c.dim()), image = double(image_len), text = double(text_len), rows = image + text;
-  double sum = (double(kTimeWaves) + double(c.pooled_projection_dim) + 2 * d) * d + 2 * d * d;
+  double sum = multiply_adds_of_condition(c.dim(), c.pooled_projection_dim, false) + 2 * d * d;
   sum += image * d * double(c.patch_size * c.patch_size * (c.in_channels + c.out_channels)) +
          text * d * double(c.joint_attention_dim);
   const double wide = 4 * d * d + 2 * d * double(c.ff_dim());

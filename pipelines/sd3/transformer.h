@@ -15,6 +15,7 @@
 
 #include "attention/joint.h"
 #include "pipelines/common/joint/blocks.h"
+#include "pipelines/common/joint/ends.h"
 #include "pipelines/core/layers.h"
 #include "pipelines/core/modulate/modulate.h"
 #include "pipelines/core/stream/layer_stream.h"
@@ -76,7 +77,6 @@ class Transformer {
                                       bool keys_only);
   static Block make_block(const Weights& w, const TransformerConfig& config, int64_t layer);
   at::Tensor positions(int64_t rows, int64_t columns) const;  // [1, rows * columns, D]
-  at::Tensor embed_condition(const Inputs& inputs) const;
   at::Tensor embed(const Inputs& inputs, const Pass& pass) const;
   void call(std::span<const attention::Segment> segments, int layer, std::string_view block,
             Pass& pass) const;
@@ -91,11 +91,11 @@ class Transformer {
   TransformerConfig config_;
   Conv2d patches_;
   at::Tensor pos_embed_;  // [1, P * P, D]
-  TimestepEmbedding timestep_embedder_, text_embedder_;
+  ConditionEmbedder condition_;
   Linear context_embedder_;
   std::vector<Block> blocks_;
   std::unique_ptr<LayerStream> stream_;  // of the blocks; null where they are on the device
-  Linear norm_out_, proj_out_;
+  OutputProjection output_;
 };
 
 // Multiply-adds x 2 of one forward at batch 1: image_len tokens, text_len rows of text.

@@ -9,13 +9,10 @@
 namespace sagelab {
 namespace {
 
-constexpr int64_t kTimeWaves = 256;  // in no config
 constexpr double kLargestHalf = 65504;
 
-// Chunks of an adaptive norm's linear, in order; single blocks have the first three. The last norm has
-// kFinalScale and kFinalShift instead.
+// Chunks of an adaptive norm's linear, in order; single blocks have the first three.
 enum Chunk { kShift, kScale, kGate, kShiftFf, kScaleFf, kGateFf };
-enum FinalChunk { kFinalScale, kFinalShift };
 using Chunks = std::array<std::vector<at::Tensor>, 2>;  // six of either stream
 
 constexpr std::array<size_t, 2> kStreams = {0, 1};
@@ -204,39 +201,6 @@ double multiply_adds(const StackConfig& c, int64_t row_count) {
   const double d = double(c.dim()), rows = double(row_count);
   const double block = rows * (4 * d * d + 2 * d * double(c.ff_dim())) + 2 * rows * rows * d;
   return double(c.blocks()) * block + d * d * double(12 * c.layers + 3 * c.single_layers);
-}
-
-ConditionEmbedder::ConditionEmbedder(const Weights& w, int64_t dim, int64_t pooled_channels, bool guided) {
-  const auto embedder = [&](std::string_view name, int64_t in) {
-    return TimestepEmbedding(w / name, in, dim, dim, Activation::Silu);
-  };
-  timestep_ = embedder("timestep_embedder", kTimeWaves);
-  if (guided) guidance_ = embedder("guidance_embedder", kTimeWaves);
-  text_ = embedder("text_embedder", pooled_channels);
-}
-
-at::Tensor ConditionEmbedder::operator()(const at::Tensor& t, const at::Tensor& guidance,
-                                         const at::Tensor& pooled) const {
-  const auto waves = [&](const at::Tensor& x) {
-    return sinusoid(x.to(pooled.device()), kTimeWaves, true, 0).to(pooled.scalar_type());
-  };
-  const at::Tensor temb = timestep_(waves(t));
-  if (guidance.defined()) temb.add_(guidance_(waves(guidance)));
-  return temb.add_(text_(pooled));
-}
-
-double multiply_adds_of_condition(int64_t dim, int64_t pooled_channels, bool guided) {
-  const double d = double(dim);
-  return (guided ? 2 : 1) * (double(kTimeWaves) + d) * d + (double(pooled_channels) + d) * d;
-}
-
-OutputProjection::OutputProjection(const Weights& w, int64_t dim, int64_t channels)
-    : norm_((w / "norm_out").linear("linear", 2 * dim, dim)), proj_(w.linear("proj_out", channels, dim)) {}
-
-at::Tensor OutputProjection::operator()(const at::Tensor& rows, const at::Tensor& conditioning) const {
-  const std::vector<at::Tensor> chunks = norm_(conditioning).chunk(2, 1);
-  const Modulation all{0, rows.size(1), chunks[kFinalShift], chunks[kFinalScale]};
-  return proj_(norm_modulate(rows, plain_norm(), {&all, 1}));
 }
 
 }  // namespace sagelab

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Double- and single-stream blocks, as FLUX.1 and HunyuanVideo have them, and what stands before and behind
-// them. One buffer [B, S, D] of image and text rows runs through all blocks: double blocks have weights for
-// either stream, single blocks for both together.
+// Double- and single-stream blocks, as FLUX.1 and HunyuanVideo have them. One buffer [B, S, D] of image and
+// text rows runs through all blocks: double blocks have weights for either stream, single blocks for both
+// together.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -84,28 +84,5 @@ class Stack {
 
 // Multiply-adds of the blocks at batch 1 over so many rows.
 double multiply_adds(const StackConfig& config, int64_t rows);
-
-// temb of diffusers' CombinedTimestepTextProjEmbeddings, with guidance or without.
-class ConditionEmbedder {
- public:
-  // Without guidance_embedder where that is not wanted.
-  ConditionEmbedder(const Weights& w, int64_t dim, int64_t pooled_channels, bool guided);
-  // t and guidance [B] as their waves take them, pooled [B, pooled_channels] -> [B, D] in pooled's dtype.
-  at::Tensor operator()(const at::Tensor& t, const at::Tensor& guidance, const at::Tensor& pooled) const;
-
- private:
-  TimestepEmbedding timestep_, guidance_, text_;
-};
-double multiply_adds_of_condition(int64_t dim, int64_t pooled_channels, bool guided);
-
-// The last norm, AdaLayerNormContinuous, and the projection behind it.
-class OutputProjection {
- public:
-  OutputProjection(const Weights& w, int64_t dim, int64_t channels);
-  at::Tensor operator()(const at::Tensor& rows, const at::Tensor& conditioning) const;
-
- private:
-  Linear norm_, proj_;  // [2D, D], [channels, D]
-};
 
 }  // namespace sagelab
