@@ -3,28 +3,15 @@
 
 #include <gtest/gtest.h>
 
-#include "attention/error.h"
+#include "tests/support/config_refusal.h"
 
 namespace sagelab::cogvideox {
 namespace {
 
 using Json = nlohmann::json;
 
-template <class T>
-T parse(const Json& values) {
-  Config config(values, "folder/config.json");
-  return T(config);
-}
-
-template <class T>
-std::string refusal(const Json& values) {
-  try {
-    parse<T>(values);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "accepted";
-}
+using testing::parse;
+using testing::refusal;
 
 const Json kOneFive = {{"_class_name", "CogVideoXTransformer3DModel"},
                        {"_diffusers_version", "0.32.0.dev0"},

@@ -2,6 +2,7 @@
 // The released transformer: what is read of it, and what a forward takes.
 #include <gtest/gtest.h>
 
+#include "pipelines/hunyuanvideo/bench.h"
 #include "tests/pipelines/hunyuanvideo/fixture.h"
 
 namespace sagelab::hunyuanvideo {
@@ -31,6 +32,13 @@ TEST(HunyuanVideoReleased, FlopsAreThoseOfTheirSizes) {
   EXPECT_NEAR(flops(c, 33 * 45 * 80, 256), 12069e12, 2e12);
   EXPECT_NEAR(flops(c, 33 * 34 * 60, 256), 4285e12, 2e12);
   EXPECT_NEAR(flops(c, 16 * 20 * 32, 256), 224e12, 0.6e12);
+}
+
+TEST(HunyuanVideoReleased, TheBenchIsItAtItsDefaultSize) {
+  const BenchModel model = bench({at::kMeta, at::kBFloat16});
+  EXPECT_EQ(model.latent_shape, (std::vector<int64_t>{1, 16, 33, 90, 160}));
+  EXPECT_EQ(model.tokens, 119'056);
+  EXPECT_EQ(model.flops, flops(released(), 118'800, 256));
 }
 
 }  // namespace
