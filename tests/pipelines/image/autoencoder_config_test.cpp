@@ -3,6 +3,7 @@
 
 #include "attention/error.h"
 #include "pipelines/image/autoencoder_kl.h"
+#include "tests/support/config_refusal.h"
 
 namespace sagelab {
 namespace {
@@ -10,17 +11,11 @@ namespace {
 using Json = nlohmann::json;
 
 AutoencoderKLConfig parse(const Json& values) {
-  Config config(values, "vae/config.json");
-  return AutoencoderKLConfig(config);
+  return testing::parse<AutoencoderKLConfig>(values, "vae/config.json");
 }
 
 std::string refusal(const Json& values) {
-  try {
-    parse(values);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "accepted";
+  return testing::refusal<AutoencoderKLConfig>(values, "vae/config.json");
 }
 
 Json released() {

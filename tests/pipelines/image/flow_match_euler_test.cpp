@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "attention/error.h"
+#include "tests/support/config_refusal.h"
 #include "tests/support/parity.h"
 
 namespace sagelab {
@@ -34,17 +35,11 @@ Json cases() {
 }
 
 FlowMatchEulerConfig parse(const Json& values) {
-  Config config(values, "scheduler/scheduler_config.json");
-  return FlowMatchEulerConfig(config);
+  return testing::parse<FlowMatchEulerConfig>(values, "scheduler/scheduler_config.json");
 }
 
 std::string refusal(const Json& values) {
-  try {
-    parse(values);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "accepted";
+  return testing::refusal<FlowMatchEulerConfig>(values, "scheduler/scheduler_config.json");
 }
 
 FlowMatchEuler open(const Json& item) {
