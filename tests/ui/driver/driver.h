@@ -31,7 +31,8 @@ struct Driver {
   Seen seen;                  // the latest one taken
   std::vector<unsigned> gl_errors;
   ImGuiTestEngine* engine = nullptr;
-  FrameTimes times = {};                   // of frames since a scene last emptied it
+  FrameTimes times = {};  // of frames since a scene last emptied it
+  FrameTimes all_times = {};
   double first_shown = 0;                  // seconds from the start of the process
   std::vector<std::string> too_slow = {};  // what took longer than a frame may
   std::atomic<bool> awake = true;          // draws all the time; else only when the window itself would
