@@ -65,9 +65,10 @@ void Desktop::arrange(unsigned dock) {
   ImGui::DockBuilderAddNode(dock, ImGuiDockNodeFlags_DockSpace);
   const ImVec2 size = ImGui::GetMainViewport()->WorkSize;
   ImGui::DockBuilderSetNodeSize(dock, size);
-  const float left_width = std::clamp(px(310) / size.x, .15f, .4f);
-  const float right_width = std::clamp(px(330) / (size.x - px(310)), .15f, .45f);
-  const float queue_height = std::clamp(px(190) / size.y, .15f, .4f);
+  // As wide as their text needs, also in a large window: pictures have the rest.
+  const float left_width = std::min(px(310) / size.x, .4f);
+  const float right_width = std::min(px(330) / (size.x - px(310)), .45f);
+  const float queue_height = std::min(px(190) / size.y, .4f);
   ImGuiID left = 0, middle = 0, right = 0, below = 0, right_below = 0, rest = 0;
   ImGui::DockBuilderSplitNode(dock, ImGuiDir_Left, left_width, &left, &rest);
   // In a narrow window all that is set and said are tabs of one place, and pictures have the rest.
@@ -118,12 +119,12 @@ void Desktop::draw_menu(const State& state, Actions& actions) {
     draw_view_menu(actions);
     ImGui::EndMenu();
   }
-  const auto* job = state.running();
-  const auto right =
-      job ? fmt::format("{} {}", job->phase(), clock_text(job->phase_left(state.now))) : state.device;
-  const float width = ImGui::CalcTextSize(right.c_str()).x + ImGui::GetStyle().ItemSpacing.x * 2;
-  ImGui::SameLine(ImGui::GetWindowWidth() - width);
-  ImGui::TextDisabled("%s", right.c_str());
+  if (const auto* job = state.running()) {
+    const auto right = fmt::format("{} {}", job->phase(), clock_text(job->phase_left(state.now)));
+    const float width = ImGui::CalcTextSize(right.c_str()).x + ImGui::GetStyle().ItemSpacing.x * 2;
+    ImGui::SameLine(ImGui::GetWindowWidth() - width);
+    ImGui::TextDisabled("%s", right.c_str());
+  }
   ImGui::EndMainMenuBar();
 }
 

@@ -31,9 +31,14 @@ std::string name_of_choice(const State& state, Id id) {
 }  // namespace
 
 void Canvas::draw(const State& state, Actions& actions, Textures& textures) {
-  clips_ = clips_of(state);
+  auto clips = clips_of(state);
+  const bool finished = finishes(clips_, clips);
+  clips_ = std::move(clips);
   arrangement_.count = int(clips_.size());
   clock_.set_clip(leading(clips_));
+  // Who looks at a frame between the first and the last is not taken away from it.
+  const bool rests = !clock_.playing() && (clock_.frame() == 0 || clock_.time() >= clock_.length());
+  if (finished && rests) clock_.play_once();
   clock_.tick(ImGui::GetTime());
   draw_toolbar(state, actions);
   const Transport transport{state, clips_, clock_, readout_, [&](Command c) { apply(c, state, actions); }};
@@ -186,9 +191,11 @@ void Canvas::draw_pane(const Pane& pane, Textures& textures) {
       differs ? differences_.of(size_t(pane.shown - 1), {shown, against, look_}) : shown.picture;
   auto* list = ImGui::GetWindowDrawList();
   list->PushClipRect(vec(pane.clip.x0, pane.clip.y0), vec(pane.clip.x1, pane.clip.y1), true);
-  if (picture) draw_picture(pane, textures.of(picture, differs ? 0 : shown.frame));
-  draw_grid({view_, pane, shown, against});
-  labelled_ += draw_values({view_, pane, shown, against});
+  const Shot drawn{picture, differs ? 0 : shown.frame};
+  if (picture) draw_picture(pane, textures.of(picture, drawn.frame));
+  const PixelOverlay overlay{view_, pane, shown, against, drawn};
+  draw_grid(overlay);
+  labelled_ += draw_values(overlay);
   list->PopClipRect();
 }
 

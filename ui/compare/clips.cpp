@@ -87,6 +87,13 @@ std::vector<std::string> missing_of(const State& state) {
   return all;
 }
 
+bool finishes(const std::vector<Clip>& before, const std::vector<Clip>& now) {
+  return std::any_of(now.begin(), now.end(), [&](const Clip& clip) {
+    return !clip.making && std::any_of(before.begin(), before.end(),
+                                       [&](const Clip& old) { return old.making && old.id == clip.id; });
+  });
+}
+
 ClipTime leading(const std::vector<Clip>& clips) {
   constexpr double kSame = 1e-6;  // seconds
   ClipTime best{8, 0};

@@ -25,6 +25,8 @@ struct Clip {
 std::vector<Clip> clips_of(const State& state);
 // "B: waits for its turn", for each that has no picture yet.
 std::vector<std::string> missing_of(const State& state);
+// Whether one that was being made before is there now.
+bool finishes(const std::vector<Clip>& before, const std::vector<Clip>& now);
 // The clip that Clock follows.
 ClipTime leading(const std::vector<Clip>& clips);
 // The largest width and the largest height: the extent over which each clip is stretched.

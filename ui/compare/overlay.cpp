@@ -14,8 +14,7 @@ namespace sagelab::ui {
 namespace {
 
 constexpr ImU32 kPlate = IM_COL32(0, 0, 0, 215), kPlateText = IM_COL32(255, 255, 255, 255),
-                kPlateMuted = IM_COL32(200, 205, 210, 255), kGrid = IM_COL32(128, 128, 128, 90),
-                kShadow = IM_COL32(0, 0, 0, 200);
+                kPlateMuted = IM_COL32(200, 205, 210, 255), kGrid = IM_COL32(128, 128, 128, 90);
 
 // What the help takes at 96 dots per inch, about; where the canvas is smaller it lies over the whole window.
 constexpr float kHelpWidth = 680, kHelpHeight = 400;
@@ -38,9 +37,10 @@ Range pixels_in_sight(const PixelOverlay& o) {
 }
 
 // Of the three channels, readable on the pixel's own colour.
-constexpr ImU32 kOnDark[] = {IM_COL32(255, 150, 140, 255), IM_COL32(150, 235, 150, 255),
-                             IM_COL32(150, 190, 255, 255)};
-constexpr ImU32 kOnLight[] = {IM_COL32(150, 0, 0, 255), IM_COL32(0, 90, 0, 255), IM_COL32(0, 30, 160, 255)};
+constexpr ImU32 kOnDark[] = {IM_COL32(255, 205, 195, 255), IM_COL32(200, 255, 200, 255),
+                             IM_COL32(205, 225, 255, 255)};
+constexpr ImU32 kOnLight[] = {IM_COL32(110, 0, 0, 255), IM_COL32(0, 60, 0, 255), IM_COL32(0, 15, 125, 255)};
+constexpr double kLight = 115;  // of 255
 
 double brightness(const Rgb& c) {
   return .299 * c[0] + .587 * c[1] + .114 * c[2];
@@ -58,16 +58,14 @@ class Numbers {
   }
   float size() const { return size_; }
   // In the middle of a line; signed: with + or -.
-  void draw(ImVec2 top, int number, bool is_signed, ImU32 colour, bool shadow) const {
+  void draw(ImVec2 top, int number, bool is_signed, ImU32 colour) const {
     std::array<char, 8> text{'+'};
     const bool plus = is_signed && number >= 0;
     const char* end = std::to_chars(text.data() + (plus ? 1 : 0), text.data() + text.size(), number).ptr;
     const std::string_view all(text.data(), size_t(end - text.data()));
     float width = 0;
     for (const char c : all) width += glyphs_[size_t(c)].AdvanceX * scale_;
-    const ImVec2 from{std::floor(top.x - width / 2), std::floor(top.y)};
-    if (shadow) quads({from.x + 1, from.y + 1}, all, kShadow);
-    quads(from, all, colour);
+    quads({std::floor(top.x - width / 2), std::floor(top.y)}, all, colour);
   }
 
  private:
@@ -93,12 +91,13 @@ bool draw_values_of(const PixelOverlay& o, const Numbers& numbers, Point middle)
   const bool differs = other.has_value();
   const auto shown =
       differs ? difference(*value, *other) : std::array<int, 3>{(*value)[0], (*value)[1], (*value)[2]};
-  const bool light = !differs && brightness(*value) > 140;
+  const auto below = value_at(o.drawn, extent, middle);
+  const bool light = below && brightness(*below) > kLight;
   const Point at = o.view.to_screen(middle, o.pane.space);
   const float lead = numbers.size() * 1.05f;
   for (size_t c = 0; c < 3; ++c)
     numbers.draw(vec(at.x, at.y + (double(c) - 1.5) * lead), shown[c], differs,
-                 (light ? kOnLight : kOnDark)[c], !light);
+                 (light ? kOnLight : kOnDark)[c]);
   return true;
 }
 
@@ -126,9 +125,9 @@ int draw_values(const PixelOverlay& o) {
   const Numbers numbers(size);
   const auto range = pixels_in_sight(o);
   // At once, since growing by steps copies all of it again and again: three numbers of at most four
-  // characters, and their shadows.
+  // characters.
   auto* list = ImGui::GetWindowDrawList();
-  const int quads = std::max(range.x1 - range.x0, 0) * std::max(range.y1 - range.y0, 0) * 3 * 4 * 2;
+  const int quads = std::max(range.x1 - range.x0, 0) * std::max(range.y1 - range.y0, 0) * 3 * 4;
   list->VtxBuffer.reserve(list->VtxBuffer.Size + 4 * quads);
   list->IdxBuffer.reserve(list->IdxBuffer.Size + 6 * quads);
   int count = 0;

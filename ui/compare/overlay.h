@@ -14,11 +14,12 @@ namespace sagelab::ui {
 // Screen pixels a pixel, from which on its edges and its values are drawn, at 96 dots per inch.
 inline constexpr float kGridFrom = 10, kValuesFrom = 40;
 
-// In a pane that shows `shot`; or, with a picture in `against`, shot minus against, signed.
+// In a pane that shows `shot`; or, with a picture in `against`, shot minus against, signed. drawn: what lies
+// below, which the numbers are to be readable on.
 struct PixelOverlay {
   const View& view;
   const Pane& pane;
-  Shot shot, against;
+  Shot shot, against, drawn;
 };
 void draw_grid(const PixelOverlay& overlay);
 // Three numbers in each pixel that is in sight. How many pixels were labelled.

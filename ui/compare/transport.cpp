@@ -81,20 +81,30 @@ void draw_cursor(const Box& box, const Clock& clock) {
   list->AddCircleFilled({x, float(box.y0) + px(kTrack / 2)}, px(6), palette().accent);
 }
 
+// A single picture: it has no time to move in.
+bool is_still(const Clock& clock) {
+  return clock.frames() == 1;
+}
+
+float track_height(const Clock& clock) {
+  return is_still(clock) ? 0 : px(kTrack);
+}
+
 void draw_scrubber(const Transport& t, const std::vector<StripRow>& rows) {
   const ImVec2 at = ImGui::GetCursorScreenPos();
   const float width = std::max(ImGui::GetContentRegionAvail().x, 1.f);
-  const float height = px(kTrack) + float(rows.size()) * px(kRow);
+  const float track = track_height(t.clock), height = track + float(rows.size()) * px(kRow);
+  if (height <= 0) return;
   ImGui::InvisibleButton("##scrub", {width, height});
   const Box box{at.x, at.y, at.x + width, at.y + height};
   const float mouse = ImGui::GetIO().MousePos.x;
   if (ImGui::IsItemActive()) t.clock.seek_frame(part_at(mouse, box.x0, box.x1, t.clock.frames()));
-  draw_track({box.x0, box.y0, box.x1, box.y0 + px(kTrack)}, t.clock);
+  if (!is_still(t.clock)) draw_track({box.x0, box.y0, box.x1, box.y0 + track}, t.clock);
   for (size_t i = 0; i < rows.size(); ++i) {
-    const double y = box.y0 + px(kTrack) + double(i) * px(kRow);
+    const double y = box.y0 + track + double(i) * px(kRow);
     draw_row({box.x0, y, box.x1, y + px(kRow) - px(2)}, rows[i]);
   }
-  draw_cursor(box, t.clock);
+  if (!is_still(t.clock)) draw_cursor(box, t.clock);
   if (!ImGui::IsItemHovered() || !ImGui::BeginTooltip()) return;
   const int frame = part_at(mouse, box.x0, box.x1, t.clock.frames());
   ImGui::Text("frame %d, %.2f s", frame + 1, time_of(t.clock.clip(), frame));
@@ -159,6 +169,7 @@ std::vector<Control> controls_of(const Transport& t) {
   const int frames = std::max(clock.frames(), 1);
   const auto time = [](double seconds) { return fmt::format("{:.2f} s", seconds); };
   std::vector<Control> all;
+  if (is_still(clock)) return all;
   add_buttons(t, all);
   all.push_back({px(kSpeed), [&t] { draw_speed(t.clock); }});
   add_text(all, fmt::format("{} / {}", clock.frame() + 1, frames), fmt::format("{0} / {0}", frames),
@@ -228,8 +239,9 @@ std::string row_text(const StripRow& row, int frame) {
 float transport_height(const Transport& t) {
   const auto& style = ImGui::GetStyle();
   const auto rows = strip_rows(t.state, t.clips).size();
-  const int lines = lines_of(controls_of(t)).back() + 1;
-  return px(kTrack) + float(rows) * px(kRow) + style.ItemSpacing.y +
+  const auto folded_to = lines_of(controls_of(t));
+  const int lines = folded_to.empty() ? 1 : folded_to.back() + 1;
+  return track_height(t.clock) + float(rows) * px(kRow) + style.ItemSpacing.y +
          float(lines) * (ImGui::GetFrameHeight() + style.ItemSpacing.y);
 }
 

@@ -303,6 +303,43 @@ TEST_F(CanvasTest, HelpOverTheMouseLeavesTheKeysTheirMeaning) {
   EXPECT_FALSE(canvas.helps());
 }
 
+TEST_F(CanvasTest, WhatIsFinishedPlaysOnceUnlessAnotherFrameIsLookedAt) {
+  const auto result = state.results[1];
+  const auto finish = [&] {
+    Job job;
+    job.id = result.id;
+    job.status = Job::Status::Running;
+    job.preview = result.frames.picture;
+    state.jobs = {job};
+    state.results.resize(1);
+    frame();
+    state.jobs.clear();
+    state.results.push_back(result);
+    frame();
+    return canvas.clock().playing();
+  };
+  EXPECT_FALSE(canvas.clock().playing());
+  EXPECT_TRUE(finish());
+  press(ImGuiKey_Space);
+  press(ImGuiKey_RightArrow);
+  EXPECT_FALSE(finish());
+  press(ImGuiKey_Home);
+  EXPECT_TRUE(finish());
+}
+
+TEST_F(CanvasTest, APictureHasNoTimeToMoveIn) {
+  const double with_time = canvas.area().height();
+  state.results = {result_of(1, plain_picture(1, 16, 8, 100), .3),
+                   result_of(2, plain_picture(1, 16, 8, 110), .2)};
+  frame(), frame();
+  EXPECT_GT(canvas.area().height(), with_time);
+  move(middle());
+  EXPECT_NE(canvas.under_cursor(), "");
+  state.qualities = {{2, 1, false, {40}, {.9}, 0, ""}};
+  frame(), frame();
+  EXPECT_LT(canvas.area().height(), with_time);  // figures stay in sight
+}
+
 TEST_F(CanvasTest, WithNothingToShowItStillDraws) {
   state = {};
   EXPECT_TRUE(frame().empty());

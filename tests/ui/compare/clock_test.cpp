@@ -63,6 +63,27 @@ TEST(Clock, LoopsOrStopsAtTheEnd) {
   EXPECT_EQ(clock.frame(), 0);
 }
 
+TEST(Clock, PlaysOnceThoughItLoops) {
+  auto clock = clock_of(10, 20);
+  clock.seek(1);
+  clock.play_once();
+  EXPECT_EQ(clock.time(), 0);
+  clock.tick(101.9);
+  EXPECT_TRUE(clock.playing());
+  clock.tick(102.1);
+  EXPECT_FALSE(clock.playing());
+  EXPECT_EQ(clock.frame(), 19);
+  clock.play(true);
+  clock.tick(104.2);
+  EXPECT_TRUE(clock.playing());
+  EXPECT_EQ(clock.frame(), 1);
+  clock.seek(1);
+  EXPECT_TRUE(clock.playing());
+  clock.play_once();
+  clock.seek(1);
+  EXPECT_FALSE(clock.playing());
+}
+
 TEST(Clock, SpeedDoublesAndHalvesWithinItsRange) {
   auto clock = clock_of(10, 200);
   clock.faster(1);

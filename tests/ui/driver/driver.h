@@ -31,8 +31,7 @@ struct Driver {
   Seen seen;                  // the latest one taken
   std::vector<unsigned> gl_errors;
   ImGuiTestEngine* engine = nullptr;
-  FrameTimes times = {};  // of frames since a scene last emptied it
-  FrameTimes all_times = {};
+  FrameTimes times = {};                   // of frames since a scene last emptied it
   double first_shown = 0;                  // seconds from the start of the process
   std::vector<std::string> too_slow = {};  // what took longer than a frame may
   std::atomic<bool> awake = true;          // draws all the time; else only when the window itself would

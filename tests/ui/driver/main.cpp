@@ -67,7 +67,6 @@ int drive(const std::filesystem::path& out, void (*add)(Driver&)) {
       // There the scenes have their turn, in a thread of their own.
       own.parts[size_t(Part::Finish)].clock = own.parts[size_t(Part::Finish)].processor;
       driver.times.add(own);
-      driver.all_times.add(own);
       ImGuiTestEngine_PostSwap(engine);
       if (const auto error = window.gl_error()) driver.gl_errors.push_back(error);
       if (ImGuiTestEngine_IsTestQueueEmpty(engine) && !program.state().closing)

@@ -15,10 +15,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Seconds a frame: of 99 of 100, and of any one, which is the time between two pictures of a display. A
-// single frame that fills a 4K canvas with values for the first time has taken 6.4 ms.
-constexpr double kMostOwn = 4e-3, kMostOnce = 16e-3, kMostLockWait = 1e-3;
-constexpr double kMostAtRest = .02;  // of a core
+constexpr double kMostOwn = 4e-3, kMostLockWait = 1e-3;  // seconds, of any frame
+constexpr double kMostAtRest = .02;                      // of a core
 constexpr int kLargeFrames = 16, kLargeWidth = 1280, kLargeHeight = 720;
 
 double since(Clock::time_point start) {
@@ -78,7 +76,7 @@ void judge(ImGuiTestContext* c, const std::string& what) {
   auto& times = driver_of(c).times;
   std::printf("%s: %s\n", what.c_str(), times.text().c_str());
   // The scene goes on, to say what else is slow.
-  if (times.longest_own() >= kMostOnce) driver_of(c).too_slow.push_back(what);
+  if (times.longest_own() >= kMostOwn) driver_of(c).too_slow.push_back(what);
   times = {};
 }
 
@@ -195,7 +193,6 @@ void keeps_to_its_time(ImGuiTestContext* c) {
   auto& d = driver_of(c);
   std::printf("longest lock wait %.3f ms\n", d.program.longest_lock_wait() * 1e3);
   IM_CHECK_LT(d.program.longest_lock_wait(), kMostLockWait);
-  IM_CHECK_LT(d.all_times.own_at(.99), kMostOwn);
   for (const auto& what : d.too_slow) IM_ERRORF_NOHDR("too slow: %s", what.c_str());
 }
 

@@ -39,7 +39,7 @@ void Clock::tick(double now) {
   if (!playing_) return;
   time_ += passed * speed_;
   if (time_ < length()) return;
-  if (loops) {
+  if (loops && !once_) {
     time_ = std::fmod(time_, length());
   } else {
     time_ = length();
@@ -47,7 +47,14 @@ void Clock::tick(double now) {
   }
 }
 
+void Clock::play_once() {
+  seek(0);
+  play(true);
+  once_ = true;
+}
+
 void Clock::play(bool on) {
+  once_ = false;
   playing_ = on && plays();
   if (playing_ && time_ >= length()) time_ = 0;
 }
@@ -61,6 +68,7 @@ void Clock::step(int frames) {
 }
 
 void Clock::seek(double seconds) {
+  playing_ = playing_ && !once_;
   time_ = std::clamp(seconds, 0., length());
 }
 

@@ -24,8 +24,9 @@ class Clock {
   // Once a frame of the window; now: seconds of any steady clock.
   void tick(double now);
   void play(bool on);         // from the start again where it had run out
+  void play_once();           // from the start to the end, loops or not, until somebody moves it
   void step(int frames);      // stops; beyond an end it goes on at the other one if it loops, else it stays
-  void seek(double seconds);  // within the clip; playing goes on
+  void seek(double seconds);  // within the clip; what play(true) began goes on
   void seek_frame(int frame);
   void faster(int notches);  // speed doubles with each, halves with negative ones: 1/8 to 8
 
@@ -46,7 +47,7 @@ class Clock {
   bool plays() const { return clip_.frames > 1 && length() > 0; }
   ClipTime clip_;
   double time_ = 0, last_ = -1, speed_ = 1;
-  bool playing_ = false;
+  bool playing_ = false, once_ = false;
 };
 
 }  // namespace sagelab::ui

@@ -71,6 +71,8 @@ void looks(ImGuiTestContext* c) {
         c, [&] { return int(ImGui::GetIO().DisplaySize.x) == width; }, 10));
     c->Yield(3);
     take_shot(c, fmt::format("11-{}x{}", width, height));
+    const float pictures = c->WindowInfo("//Compare").Window->Size.x;
+    IM_CHECK_GT(pictures, .45f * float(width));
   }
   click_menu(c, "View/Light");
   c->Yield(2);
