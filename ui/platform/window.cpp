@@ -37,20 +37,21 @@ bool is_modifier(ImGuiKey key) {
   return ImGui::IsLRModKey(key) || (key & ImGuiMod_Mask_);
 }
 
-// Where a key's press and its modifier's release came together, Dear ImGui takes both in one frame, and sees
-// no chord in it. What it is to take later: the release, and all that came after it.
-std::vector<ImGuiInputEvent> after_a_chord(ImVector<ImGuiInputEvent>& events) {
-  bool pressed = false;
+// Of events that came together, the first that Dear ImGui is to take a frame later than those before it:
+// a modifier's release after a key's press, else it sees no chord; a click after a move, else it clicks where
+// nothing was hovered yet, which tabs ignore. As many as there are, where there is none.
+int first_for_later(const ImVector<ImGuiInputEvent>& events) {
+  bool key_pressed = false, moved = false;
   for (int i = 0; i < events.Size; ++i) {
-    if (events[i].Type != ImGuiInputEventType_Key) continue;
-    const ImGuiInputEventKey& key = events[i].Key;
-    if (key.Down && !is_modifier(key.Key)) pressed = true;
-    if (!pressed || key.Down || !is_modifier(key.Key)) continue;
-    std::vector<ImGuiInputEvent> later(events.begin() + i, events.end());
-    events.resize(i);
-    return later;
+    const auto& event = events[i];
+    if (event.Type == ImGuiInputEventType_MousePos) moved = true;
+    if (event.Type == ImGuiInputEventType_MouseButton && event.MouseButton.Down && moved) return i;
+    if (event.Type != ImGuiInputEventType_Key) continue;
+    const bool modifier = is_modifier(event.Key.Key);
+    if (event.Key.Down && !modifier) key_pressed = true;
+    if (key_pressed && !event.Key.Down && modifier) return i;
   }
-  return {};
+  return events.Size;
 }
 
 std::string reason() {
@@ -163,7 +164,9 @@ void Window::begin() {
   ImGui_ImplOpenGL3_NewFrame();
   ImGui_ImplGlfw_NewFrame();
   auto& events = ImGui::GetCurrentContext()->InputEventsQueue;
-  const auto later = after_a_chord(events);
+  const int first = first_for_later(events);
+  const std::vector<ImGuiInputEvent> later(events.begin() + first, events.end());
+  events.resize(first);
   ImGui::NewFrame();
   for (const auto& event : later) events.push_back(event);
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# outside.sh SAGELAB OUT, in a display: the program itself, by keys from outside. It generates, survives kill -9 in the
+# outside.sh SAGELAB OUT, in a display: the program itself, by mouse and keys from outside. It generates, survives kill -9 in the
 # middle of a run with its queue and its results, and closes.
 set -eu
 program=$1 out=$2
@@ -39,9 +39,30 @@ generate() {
   until_holds 20 "grep -q -E 'running|waiting' '$state/state.json'" || fail "Ctrl+Enter started nothing ($1)"
 }
 
+# Clicks that come with the move to them: on one tab and the other, whose panels are not alike.
+click_tab() {
+  xdotool mousemove --window "$window" 700 300
+  sleep .3
+  xdotool mousemove --window "$window" "$1" 35 click 1
+  sleep .7
+  import -window "$window" -crop 340x200+1026+50 "$out/tab.png"
+}
+clicks_at_once() {
+  xdotool windowsize --sync "$window" 1366 768
+  click_tab 1080
+  mv "$out/tab.png" "$out/attention.png"
+  for again in 1 2 3; do
+    click_tab 1148
+    ! cmp -s "$out/attention.png" "$out/tab.png" || fail "the other tab was not chosen, click $again"
+    click_tab 1080
+    cmp -s "$out/attention.png" "$out/tab.png" || fail "the first tab was not chosen, click $again"
+  done
+}
+
 start
 until_holds 60 "grep -q assets/demo '$state/state.json'" || fail "the bundled model is not chosen"
 sleep 1
+clicks_at_once
 generate first
 until_holds 240 "test -f '$state/results/1.json'" || fail "the first run made nothing"
 until_holds 10 "! grep -q -E 'running|waiting' '$state/state.json'" || fail "the first run does not end"
