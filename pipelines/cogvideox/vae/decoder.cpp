@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "pipelines/cogvideox/vae/chunks.h"
-#include "pipelines/cogvideox/vae/conv.h"
 #include "pipelines/pipeline.h"
+#include "pipelines/video/conv.h"
 
 namespace sagelab::cogvideox {
 namespace {

@@ -10,8 +10,8 @@
 
 #include "attention/error.h"
 #include "pipelines/cogvideox/vae/chunks.h"
-#include "pipelines/cogvideox/vae/conv.h"
 #include "pipelines/pipeline.h"
+#include "pipelines/video/conv.h"
 #include "tests/support/parity.h"
 
 namespace sagelab::cogvideox {

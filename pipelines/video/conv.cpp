@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/cogvideox/vae/conv.h"
+#include "pipelines/video/conv.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
 
-namespace sagelab::cogvideox {
+namespace sagelab {
 
 at::Tensor conv3d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t padding,
                   int64_t largest) {
@@ -26,4 +26,4 @@ at::Tensor conv3d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   return out;
 }
 
-}  // namespace sagelab::cogvideox
+}  // namespace sagelab

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace sagelab::cogvideox {
+namespace sagelab {
 
 // Elements that one part's input may have; diffusers cuts at the same size, and cuDNN counts in 32 bits.
 constexpr int64_t kLargestConvolution = int64_t(1) << 30;
@@ -21,4 +21,4 @@ inline int64_t conv_parts(int64_t elements, int64_t largest = kLargestConvolutio
 at::Tensor conv3d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t padding,
                   int64_t largest = kLargestConvolution);
 
-}  // namespace sagelab::cogvideox
+}  // namespace sagelab
