@@ -37,7 +37,37 @@ struct Operands {
   }
 };
 
+bool rms_cuda(const at::Tensor& x, const at::Tensor& factor, double eps, const at::Tensor& out, bool adds) {
+  if (!activations_fit(x, 1) || !rows_fit(out)) return false;
+  const c10::cuda::CUDAGuard guard(x.device());
+  Operands operand{x, {}};
+  const at::Tensor& by = operand(factor);
+  const kernel::RmsParams p{x.const_data_ptr(),
+                            out.data_ptr(),
+                            by.const_data_ptr(),
+                            x.stride(0),
+                            x.stride(1),
+                            out.stride(0),
+                            out.stride(1),
+                            by.stride(0),
+                            x.size(0),
+                            x.size(1),
+                            int(x.size(2)),
+                            float(eps),
+                            adds};
+  C10_CUDA_CHECK(kernel::launch_rms(p, *kernel_scalar(x.scalar_type()), c10::cuda::getCurrentCUDAStream()));
+  return true;
+}
+
 }  // namespace
+
+bool rms_modulate_cuda(const at::Tensor& x, const at::Tensor& scale, double eps, const at::Tensor& out) {
+  return rms_cuda(x, scale, eps, out, false);
+}
+
+bool add_rms_gated_cuda(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate, double eps) {
+  return rms_cuda(y, gate, eps, x, true);
+}
 
 bool norm_modulate_cuda(at::Tensor& out, const at::Tensor& x, const LayerNorm& norm,
                         std::span<const Modulation> spans) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// modulate.h by one kernel each, fp32 inside and rounded once. Internal to modulate.cpp.
+// modulate.h and rms.h by one kernel each, fp32 inside and rounded once. Internal to their sources.
 #pragma once
 
 #include "pipelines/core/modulate/modulate.h"
@@ -10,5 +10,7 @@ namespace sagelab {
 bool norm_modulate_cuda(at::Tensor& out, const at::Tensor& x, const LayerNorm& norm,
                         std::span<const Modulation> spans);
 bool add_gated_cuda(const at::Tensor& x, const at::Tensor& y, std::span<const Gate> spans);
+bool rms_modulate_cuda(const at::Tensor& x, const at::Tensor& scale, double eps, const at::Tensor& out);
+bool add_rms_gated_cuda(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate, double eps);
 
 }  // namespace sagelab

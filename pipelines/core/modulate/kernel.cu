@@ -27,6 +27,19 @@ __device__ const Span& span_of(const Span (&spans)[kMaxSpans], int count, int64_
   return spans[i];
 }
 
+// A block's row, zeros beyond its end.
+template <class T, int kPacks>
+__device__ void load_row(float (&x)[kPacks][kVector], const void* data, int64_t from, int dim) {
+#pragma unroll
+  for (int j = 0; j < kPacks; ++j) {
+    const int column = (j * kThreads + threadIdx.x) * kVector;
+    const bool active = column < dim;
+    const Pack<T> pack = active ? load_pack<T>(data, from + column) : Pack<T>{};
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) x[j][i] = active ? pack[i] : 0.f;
+  }
+}
+
 // One block per row, the row in registers: mean, then variance of the differences, then both affine maps.
 template <class T, int kPacks>
 __global__ __launch_bounds__(kThreads) void norm_modulate_kernel(
@@ -34,17 +47,12 @@ __global__ __launch_bounds__(kThreads) void norm_modulate_kernel(
   const int64_t row = blockIdx.x, batch = blockIdx.y;
   const int64_t from = batch * p.x_batch + row * p.x_row, to = (batch * p.rows + row) * p.dim;
   float x[kPacks][kVector];
+  load_row<T>(x, p.x, from, p.dim);
   float sum = 0;
 #pragma unroll
   for (int j = 0; j < kPacks; ++j) {
-    const int column = (j * kThreads + threadIdx.x) * kVector;
-    const bool active = column < p.dim;
-    const Pack<T> pack = active ? load_pack<T>(p.x, from + column) : Pack<T>{};
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) {
-      x[j][i] = active ? pack[i] : 0.f;
-      sum += x[j][i];
-    }
+    for (int i = 0; i < kVector; ++i) sum += x[j][i];
   }
   const float mean = block_sum(sum) / p.dim;
   float square = 0;
@@ -93,19 +101,61 @@ __global__ __launch_bounds__(kThreads) void add_gated_kernel(const __grid_consta
   }
 }
 
+// One block per row: the mean square, then the factor.
+template <class T, int kPacks>
+__global__ __launch_bounds__(kThreads) void rms_kernel(const __grid_constant__ RmsParams p) {
+  const int64_t row = blockIdx.x, batch = blockIdx.y;
+  float x[kPacks][kVector];
+  load_row<T>(x, p.x, batch * p.x_batch + row * p.x_row, p.dim);
+  float square = 0;
+#pragma unroll
+  for (int j = 0; j < kPacks; ++j) {
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) square += x[j][i] * x[j][i];
+  }
+  const float inverse = rsqrtf(block_sum(square) / p.dim + p.eps);
+#pragma unroll
+  for (int j = 0; j < kPacks; ++j) {
+    const int column = (j * kThreads + threadIdx.x) * kVector;
+    if (column >= p.dim) continue;
+    const int64_t to = batch * p.out_batch + row * p.out_row + column;
+    const Pack<T> factor = load_pack<T>(p.factor, batch * p.factor_batch + column);
+    const Pack<T> before = p.adds ? load_pack<T>(p.out, to) : Pack<T>{};
+    Pack<T> out;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      const float y = x[j][i] * inverse;
+      out.set(i, p.adds ? before[i] + y * tanhf(factor[i]) : y * (1.f + factor[i]));
+    }
+    store_pack(p.out, to, out);
+  }
+}
+
+// Calls f<kPacks>() for rows of dim elements.
+template <class F>
+cudaError_t with_packs(int dim, F f) {
+  const int packs = (dim / kVector + kThreads - 1) / kThreads;
+  if (packs <= 1) return f.template operator()<1>();
+  if (packs <= 2) return f.template operator()<2>();
+  if (packs <= 3) return f.template operator()<3>();
+  if (packs <= 4) return f.template operator()<4>();
+  return packs <= 8 ? f.template operator()<8>() : cudaErrorInvalidValue;
+}
+
 template <class T>
 cudaError_t norm_modulate(const NormModulateParams& p, cudaStream_t stream) {
-  const dim3 grid(unsigned(p.rows), unsigned(p.batch));
-  const int packs = (p.dim / kVector + kThreads - 1) / kThreads;
-  const auto go = [&]<int kPacks>() {
-    norm_modulate_kernel<T, kPacks><<<grid, kThreads, 0, stream>>>(p);
+  return with_packs(p.dim, [&]<int kPacks>() {
+    norm_modulate_kernel<T, kPacks><<<dim3(unsigned(p.rows), unsigned(p.batch)), kThreads, 0, stream>>>(p);
     return cudaGetLastError();
-  };
-  if (packs <= 1) return go.template operator()<1>();
-  if (packs <= 2) return go.template operator()<2>();
-  if (packs <= 3) return go.template operator()<3>();
-  if (packs <= 4) return go.template operator()<4>();
-  return packs <= 8 ? go.template operator()<8>() : cudaErrorInvalidValue;
+  });
+}
+
+template <class T>
+cudaError_t rms(const RmsParams& p, cudaStream_t stream) {
+  return with_packs(p.dim, [&]<int kPacks>() {
+    rms_kernel<T, kPacks><<<dim3(unsigned(p.rows), unsigned(p.batch)), kThreads, 0, stream>>>(p);
+    return cudaGetLastError();
+  });
 }
 
 template <class T>
@@ -114,32 +164,33 @@ cudaError_t add_gated(const AddGatedParams& p, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-}  // namespace
-
-cudaError_t launch_norm_modulate(const NormModulateParams& params, Scalar scalar, cudaStream_t stream) {
-  if (params.rows == 0 || params.batch == 0) return cudaSuccess;
+// Calls f<T>(), or nothing where there are no rows.
+template <class Params, class F>
+cudaError_t with_scalar(const Params& p, Scalar scalar, F f) {
+  if (p.rows == 0 || p.batch == 0) return cudaSuccess;
   switch (scalar) {
     case Scalar::Float:
-      return norm_modulate<float>(params, stream);
+      return f.template operator()<float>();
     case Scalar::Half:
-      return norm_modulate<__half>(params, stream);
+      return f.template operator()<__half>();
     case Scalar::BFloat16:
-      return norm_modulate<__nv_bfloat16>(params, stream);
+      return f.template operator()<__nv_bfloat16>();
   }
   return cudaErrorInvalidValue;
 }
 
+}  // namespace
+
+cudaError_t launch_norm_modulate(const NormModulateParams& params, Scalar scalar, cudaStream_t stream) {
+  return with_scalar(params, scalar, [&]<class T>() { return norm_modulate<T>(params, stream); });
+}
+
 cudaError_t launch_add_gated(const AddGatedParams& params, Scalar scalar, cudaStream_t stream) {
-  if (params.rows == 0 || params.batch == 0) return cudaSuccess;
-  switch (scalar) {
-    case Scalar::Float:
-      return add_gated<float>(params, stream);
-    case Scalar::Half:
-      return add_gated<__half>(params, stream);
-    case Scalar::BFloat16:
-      return add_gated<__nv_bfloat16>(params, stream);
-  }
-  return cudaErrorInvalidValue;
+  return with_scalar(params, scalar, [&]<class T>() { return add_gated<T>(params, stream); });
+}
+
+cudaError_t launch_rms(const RmsParams& params, Scalar scalar, cudaStream_t stream) {
+  return with_scalar(params, scalar, [&]<class T>() { return rms<T>(params, stream); });
 }
 
 }  // namespace sagelab::kernel

@@ -46,8 +46,19 @@ struct AddGatedParams {
   GateSpan span[kMaxSpans];
 };
 
+struct RmsParams {
+  const void* x = nullptr;       // [B, S, D], rows contiguous: what is normed
+  void* out = nullptr;           // likewise
+  const void* factor = nullptr;  // [B, D] in x's dtype
+  int64_t x_batch = 0, x_row = 0, out_batch = 0, out_row = 0, factor_batch = 0, batch = 0, rows = 0;
+  int dim = 0;
+  float eps = 0;
+  bool adds = false;  // out += rms(x) tanh(factor), else out = rms(x) (1 + factor)
+};
+
 // dim: a multiple of 8 up to kMaxDim; every row and operand starts on 16 bytes.
 cudaError_t launch_norm_modulate(const NormModulateParams& params, Scalar scalar, cudaStream_t stream);
 cudaError_t launch_add_gated(const AddGatedParams& params, Scalar scalar, cudaStream_t stream);
+cudaError_t launch_rms(const RmsParams& params, Scalar scalar, cudaStream_t stream);
 
 }  // namespace sagelab::kernel

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// One sample at a time: every stage, every call.
+#include "pipelines/mochi/transformer.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/pipelines/mochi/fixture.h"
+#include "tests/support/joint_only.h"
+
+namespace sagelab::mochi {
+namespace {
+
+using testing::Dump;
+using testing::JointOnly;
+using testing::matches;
+
+class SampleParity : public ::testing::TestWithParam<Sample> {
+ protected:
+  const Dump dump_ = dump_of(GetParam());
+  const Transformer model_ = open(GetParam().name);
+  const TransformerConfig& config_ = model_.config();
+  const Inputs in_ = inputs_of(dump_, config_);
+  const int64_t text_ = in_.lengths.item<int64_t>();
+};
+
+TEST_P(SampleParity, EveryStage) {
+  std::vector<std::string> names = {"temb", "patch_embed", "caption_proj"};
+  for (int64_t i = 0; i < config_.layers; ++i)
+    for (const char* kind : {"block", "context"}) names.push_back(fmt::format("{}.{}", kind, i));
+  testing::expect_stages(model_, in_, dump_, names);
+}
+
+// What stands in padded rows is not read, however many there are.
+TEST_P(SampleParity, PaddingIsNotRead) {
+  const at::Tensor expected = run(model_, in_);
+  Inputs in = in_;
+  in.text = at::cat({in.text.narrow(1, 0, text_), at::full({1, 4, in.text.size(2)}, 1e30)}, 1);
+  EXPECT_TRUE(at::equal(run(model_, in), expected));
+  in.text = in.text.narrow(1, 0, text_);
+  EXPECT_TRUE(at::equal(run(model_, in), expected));
+}
+
+TEST_P(SampleParity, EveryBlockIsOneJointCall) {
+  const JointOnly backend;
+  attention::Recorder recorder;
+  attention::Site site;
+  site.step = 3;
+  site.steps = 7;
+  site.branch = attention::Branch::Uncond;
+  EXPECT_TRUE(matches(model_(in_, {backend, recorder, site, {}}), dump_, "output", kBound));
+  const int64_t video = grid_of(config_, in_.latents).tokens(), d = config_.dim();
+  ASSERT_EQ(backend.seen.size(), size_t(config_.layers));
+  for (int64_t i = 0; i < config_.layers; ++i) {
+    const JointOnly::Seen& one = backend.seen[size_t(i)];
+    EXPECT_EQ(one.site.layer, i);
+    EXPECT_EQ(one.site.call, i);
+    EXPECT_EQ(one.site.layers, config_.layers);
+    EXPECT_EQ(one.site.block, "joint");
+    JointOnly::expect_run(one, site);
+    const bool last = i == config_.layers - 1;
+    EXPECT_EQ(one.rows, text_ == 0 ? std::vector<int64_t>{video} : (std::vector<int64_t>{video, text_}));
+    EXPECT_EQ(one.out_strides,
+              text_ == 0 ? std::vector<int64_t>{d} : (std::vector<int64_t>{d, last ? 0 : d}));
+    for (const void* norm : one.q_norms) EXPECT_NE(norm, nullptr);
+    EXPECT_EQ(one.q_norms.front() == one.q_norms.back(), text_ == 0);
+  }
+  EXPECT_TRUE(backend.one_view);
+}
+
+TEST_P(SampleParity, TheReferenceWritesToTheSamePlaces) {
+  EXPECT_TRUE(matches(run(model_, in_, {}, "reference"), dump_, "output", kBound));
+}
+
+TEST_P(SampleParity, StopsBetweenBlocks) {
+  testing::expect_stop_after("context.0", model_, in_);
+}
+
+TEST_P(SampleParity, TheSameCallGivesTheSameBits) {
+  EXPECT_TRUE(at::equal(run(model_, in_), run(model_, in_)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Mochi, SampleParity, ::testing::ValuesIn(kSamples), [](const auto& info) {
+  return fmt::format("{}_{}", info.param.name, info.param.index);
+});
+
+}  // namespace
+}  // namespace sagelab::mochi
