@@ -24,13 +24,6 @@ constexpr int kSteps = 50;
 constexpr double kGuidance = 6;
 constexpr int64_t kTextLength = 226;
 
-void check_frames(int frames, int64_t ratio) {
-  if (frames > 0 && (frames - 1) % ratio == 0) return;
-  const int64_t below = frames > 0 ? (frames - 1) / ratio * ratio + 1 : 1;
-  throw Error(fmt::format("num_frames is {}, not of the form {}k + 1", frames, ratio),
-              frames > 0 ? fmt::format("nearest: {} or {}", below, below + ratio) : "nearest: 1");
-}
-
 void fill_defaults(Request& r, const Folder& folder) {
   const int unit = int(folder.vae.spatial_compression());
   if (!r.height) r.height = int(folder.transformer.sample_height) * unit;
@@ -76,8 +69,7 @@ Request fit(const Request& request) {
   Request r = request;
   if (r.width) r.width = nearest_multiple(*r.width, unit);
   if (r.height) r.height = nearest_multiple(*r.height, unit);
-  if (r.num_frames)
-    r.num_frames = *r.num_frames <= 1 ? 1 : (*r.num_frames - 1 + (ratio - 1) / 2) / ratio * ratio + 1;
+  if (r.num_frames) r.num_frames = nearest_frames(*r.num_frames, ratio);
   return r;
 }
 

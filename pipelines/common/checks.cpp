@@ -54,6 +54,17 @@ void check_latents(const std::vector<int64_t>& shape, const std::vector<int64_t>
                             fmt::join(wanted, ", ")));
 }
 
+void check_frames(int frames, int64_t ratio) {
+  if (frames > 0 && (frames - 1) % ratio == 0) return;
+  const int64_t below = frames > 0 ? (frames - 1) / ratio * ratio + 1 : 1;
+  throw Error(fmt::format("num_frames is {}, not of the form {}k + 1", frames, ratio),
+              frames > 0 ? fmt::format("nearest: {} or {}", below, below + ratio) : "nearest: 1");
+}
+
+int nearest_frames(int frames, int ratio) {
+  return frames <= 1 ? 1 : (frames - 1 + (ratio - 1) / 2) / ratio * ratio + 1;
+}
+
 int nearest_multiple(int value, int unit) {
   return std::max(1, (value + (unit - 1) / 2) / unit) * unit;
 }

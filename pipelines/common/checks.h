@@ -21,6 +21,9 @@ void check_numbers(const Request& request);
 void fill_options(Request& request, const std::vector<Option>& options);
 // Latents that a request decodes, by their shape.
 void check_latents(const std::vector<int64_t>& shape, const std::vector<int64_t>& wanted);
+// Of a video whose latent frames but the first are `ratio` frames each: one, and so many times it more.
+void check_frames(int frames, int64_t ratio);
+int nearest_frames(int frames, int ratio);  // of two as near the smaller number
 int nearest_multiple(int value, int unit);  // of two as near the smaller one, and at least one unit
 
 }  // namespace sagelab

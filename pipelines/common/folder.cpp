@@ -17,10 +17,11 @@ std::string class_in(const nlohmann::json& index, const std::string& component) 
   return named ? (*entry)[1].get<std::string>() : "";
 }
 
-nlohmann::json checked_index(const std::filesystem::path& file, const ComponentClasses& classes) {
+nlohmann::json checked_index(const std::filesystem::path& file, const ComponentClasses& classes,
+                             const std::set<std::string>& options) {
   nlohmann::json index = read_json(file);
   for (const auto& [key, entry] : index.items()) {
-    if (key.starts_with('_') || classes.contains(key)) continue;
+    if (key.starts_with('_') || classes.contains(key) || options.contains(key)) continue;
     if (!entry.is_null() && entry != nlohmann::json::array({nullptr, nullptr}))
       throw Error(fmt::format("{}: unknown key {} = {}", file.string(), key, entry.dump()),
                   "this program would ignore it; remove it if that is right");

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,8 +20,9 @@ using ComponentClasses = std::map<std::string, std::vector<std::string>>;
 // The class that an index names for a component; empty where it names none.
 std::string class_in(const nlohmann::json& index, const std::string& component);
 // Throws sagelab::Error for a class that is not among those, and for a component that the family does not
-// know unless it is null.
-nlohmann::json checked_index(const std::filesystem::path& file, const ComponentClasses& classes);
+// know unless it is null. options: keys that are no components, and that the family reads.
+nlohmann::json checked_index(const std::filesystem::path& file, const ComponentClasses& classes,
+                             const std::set<std::string>& options = {});
 
 // Throws sagelab::Error naming two values of a folder that should be one.
 void require_equal(const std::filesystem::path& root, const std::pair<const char*, int64_t>& a,

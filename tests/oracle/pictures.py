@@ -84,7 +84,7 @@ def make_vae(options, generator):
 def settle_transformer(family, pipe, request):
     """A prediction's std is about 1."""
     pipe.set_progress_bar_config(disable=True)
-    first = run(family, pipe, request | dict(num_inference_steps=1), "plain")["plain.velocity"]
+    first = run(family, pipe, request | dict(num_inference_steps=2), "plain")["plain.velocity"]
     tiny.scale(pipe.transformer.proj_out, 1 / first.std().item())
 
 
@@ -109,11 +109,12 @@ def run(family, pipe, request, mode):
     handle = pipe.transformer.register_forward_hook(lambda _m, _in, result: velocity.append(result[0].clone()))
     pipe.vae.decode = kept_decode
     try:
-        image = pipe(**arguments(family, request, mode), callback_on_step_end=after_step).images[0]
+        shown = pipe(**arguments(family, request, mode), callback_on_step_end=after_step)[0][0]
     finally:
         handle.remove()
         del pipe.vae.decode
-    out[f"{mode}.pixels"] = torch.from_numpy(np.array(image))[None]
+    frames = shown if isinstance(shown, list) else [shown]
+    out[f"{mode}.pixels"] = torch.from_numpy(np.stack([np.array(frame) for frame in frames]))
     out[f"{mode}.velocity"] = velocity[0]
     out[f"{mode}.sigmas"] = pipe.scheduler.sigmas.clone()
     out[f"{mode}.timesteps"] = pipe.scheduler.timesteps.clone()

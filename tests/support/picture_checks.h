@@ -23,10 +23,11 @@ inline void expect_peaks(const Family& family, const Request& request) {
   }
 }
 
-// Within 15 % of the tensors that a run then holds, phase by phase: small, and where attention weighs.
-inline void expect_peaks_small_and_large(const Family& family, Request request, int unit) {
+// Within 15 % of the tensors that a run then holds, phase by phase: small, and where attention weighs. steps:
+// as few as the schedule has.
+inline void expect_peaks_small_and_large(const Family& family, Request request, int unit, int steps = 1) {
   count_cpu_tensors();
-  request.steps = 1;
+  request.steps = steps;
   for (const char* offload : {"none", "encoders"}) {
     request.offload = offload;
     expect_peaks(family, request);
