@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "pipelines/core/weights.h"
+
 namespace sagelab {
 
 at::Tensor conv3d(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t padding,
@@ -25,5 +27,8 @@ at::Tensor conv3d(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   }
   return out;
 }
+
+PointConv::PointConv(const Weights& w, int64_t out, int64_t in)
+    : weight(w.tensor("weight", {out, in, 1, 1, 1})), bias(w.tensor("bias", {out})) {}
 
 }  // namespace sagelab

@@ -61,8 +61,10 @@ Ghost Ledger::conv3d(const Ghost& x, int64_t out, const Kernel& kernel) {
   return y;
 }
 
-Ghost decode_tiles(Ledger& ledger, const TileAxis& rows, const TileAxis& columns, int64_t h, int64_t w,
+Ghost decode_tiles(Ledger& ledger, const TileAxis& rows, const TileAxis& columns,
+                   std::pair<int64_t, int64_t> size,
                    const std::function<Ghost(int64_t h, int64_t w)>& decode) {
+  const auto [h, w] = size;
   Ghost out;
   std::vector<Ghost> above(columns.count(w));
   for (int64_t i = 0; i < rows.count(h); ++i) {

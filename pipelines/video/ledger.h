@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 
 #include "pipelines/core/tiling.h"
 #include "pipelines/core/weights.h"
@@ -45,9 +46,10 @@ class Ledger {
   int64_t element_size_, live_ = 0, peak_ = 0;
 };
 
-// decode_tiles of pipelines/core/tiling.h for latents of h x w: what it returns. decode is told a tile's
-// latents.
-Ghost decode_tiles(Ledger& ledger, const TileAxis& rows, const TileAxis& columns, int64_t h, int64_t w,
+// decode_tiles of pipelines/core/tiling.h for latents of size (h, w): what it returns. decode is told a
+// tile's latents.
+Ghost decode_tiles(Ledger& ledger, const TileAxis& rows, const TileAxis& columns,
+                   std::pair<int64_t, int64_t> size,
                    const std::function<Ghost(int64_t h, int64_t w)>& decode);
 
 }  // namespace sagelab

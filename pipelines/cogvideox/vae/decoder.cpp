@@ -50,14 +50,6 @@ struct CausalConv {
   }
 };
 
-struct PointConv {
-  Tensor weight, bias;
-
-  PointConv(const Weights& w, int64_t out, int64_t in)
-      : weight(w.tensor("weight", {out, in, 1, 1, 1})), bias(w.tensor("bias", {out})) {}
-  Tensor operator()(const Tensor& x) const { return conv3d(x, weight, bias, 0); }
-};
-
 // [1, C, t, h, w] -> [1, C, frames, h, w], nearest. Of an odd count the first frame keeps to the first latent
 // frame; the others are doubled once for every upsampler before, so the ratio is whole.
 Tensor stretch_time(const Tensor& x, int64_t frames) {

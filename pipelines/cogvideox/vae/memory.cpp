@@ -97,7 +97,7 @@ int64_t decode_peak_bytes(const VaeConfig& config, const Decoding& decoding, con
   TilePlan plan;
   if (tiled) plan = tile_plan(config);
   if (tiled && needs_tiles(plan, h, w)) {
-    decode_tiles(ledger, plan.rows, plan.columns, h, w, decode);
+    decode_tiles(ledger, plan.rows, plan.columns, {h, w}, decode);
   } else {
     decode(h, w);
   }
