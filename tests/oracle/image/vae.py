@@ -13,8 +13,6 @@ usage: vae.py OUT_DIR [NAME...]
 
 import copy
 import json
-import math
-import os
 import pathlib
 import shutil
 import sys
@@ -25,13 +23,12 @@ import tiny  # noqa: E402, before diffusers: it keeps that offline
 
 import torch  # noqa: E402
 import wrong  # noqa: E402
+from autoencoders import perturb, told_apart  # noqa: E402
 from diffusers import AutoencoderKL  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from tiny import far  # noqa: E402
 
-SCRIPTS = ("vae.py", "wrong.py")
-VISIBLE = 4e-5  # three times the bound of the parity tests, and some
-SMALL = 0.003  # residual streams whose variance is near the norms' eps
+SCRIPTS = ("vae.py", "wrong.py", "../autoencoders/__init__.py")
 
 
 def blocks(count):
@@ -57,27 +54,11 @@ SPECS = {
 }
 
 
-def perturb(model, generator):
-    """Matrices N(0, 2 / fan_in), norm weights about 1.3, biases about 0.2; streams so small that an eps shows."""
-    for name, p in model.named_parameters():
-        if p.ndim > 1:
-            p.data = torch.randn(p.shape, generator=generator) * math.sqrt(2 / p[0].numel())
-        elif name.endswith("weight"):
-            p.data = 1.3 + 0.3 * torch.randn(p.shape, generator=generator)
-        else:
-            p.data = 0.2 * torch.randn(p.shape, generator=generator)
-    quiet = ("conv_in", "conv1", "conv2", "to_out.0")
-    for name, module in model.decoder.named_modules():
-        if name.endswith(quiet):
-            module.weight.data *= SMALL
-            module.bias.data *= SMALL
-
-
 def make_model(name):
     spec = SPECS[name]
     generator = torch.Generator().manual_seed(700 + list(SPECS).index(name))
     model = AutoencoderKL(**spec["config"]).eval()
-    perturb(model, generator)
+    perturb(model, generator, ("conv_in", "conv1", "conv2", "to_out.0"))
     return model
 
 
@@ -158,21 +139,6 @@ def result(model, tensors, key):
     return decode(model, tensors[f"{size}.z"], kind == "tiled")
 
 
-def mutants(model, name, tensors):
-    out = {}
-    for mutant, key, change in wrong.of(name):
-        broken = copy.deepcopy(model)
-        change(broken)
-        value, label = result(broken, tensors, key), f"{mutant}|{key}"
-        assert label not in out and value.isfinite().all(), label
-        away = far(value, tensors[key]) if value.shape == tensors[key].shape else math.inf
-        if os.environ.get("VERBOSE"):
-            print(f"  {name:11} {label:45} {away:.1e}", flush=True)
-        assert away > VISIBLE, f"{name}: {label} is {away:.1e} from the truth: nobody could tell"
-        out[label] = value
-    return out
-
-
 def make(name, folder):
     model, spec = make_model(name), SPECS[name]
     generator = torch.Generator().manual_seed(31)
@@ -185,7 +151,7 @@ def make(name, folder):
     save(model, spec, folder / "vae")
     reloaded = AutoencoderKL.from_pretrained(folder / "vae").eval()
     assert torch.equal(decode(reloaded, tensors["z"]), tensors["conv_out"]), "diffusers reads it otherwise"
-    broken = mutants(model, name, tensors)
+    broken = told_apart(model, name, wrong.of(name), tensors, result)
     for file, values in (("dump", tensors), ("mutants", broken)):
         save_file(tiny.tidy(values), folder / f"{file}.safetensors")
     return f"{len(broken)} mutants, fp32 {far(tensors['conv_out'], tensors['conv_out.fp64']):.1e}, " \

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The list of mutants of the autoencoder: a change to a copy of the model, as a plausible slip would make it."""
 
-import types
-
+import autoencoders
 from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import nn
 from torch.nn import functional as F
@@ -250,29 +249,8 @@ def smaller_tiles(model):
     model.tile_latent_min_size -= 1
 
 
-def blend(model, dim, weight=lambda k, n: k / n, extent=lambda n: n, source=lambda a: a):
-    def run(_self, a, b, n):
-        n = min(a.shape[dim], b.shape[dim], extent(n))
-        a = source(a)
-        for k in range(n):
-            edge, head = a.select(dim, a.shape[dim] - n + k), b.select(dim, k)
-            head.copy_(edge * (1 - weight(k, n)) + head * weight(k, n))
-        return b
-    setattr(model, "blend_v" if dim == 2 else "blend_h", types.MethodType(run, model))
-
-
-def each_blend():
-    changes = dict(off_by_one=dict(weight=lambda k, n: (k + 1) / n), half_steps=dict(weight=lambda k, n: (k + 0.5) / n),
-                   to_both_ends=dict(weight=lambda k, n: k / max(n - 1, 1)), shorter=dict(extent=lambda n: n - 1),
-                   reversed=dict(weight=lambda k, n: 1 - k / n), none=dict(extent=lambda n: 0),
-                   smooth=dict(weight=lambda k, n: (k / n) ** 2 * (3 - 2 * k / n)))
-    for name, change in changes.items():
-        for dim, axis in ((2, "rows"), (3, "columns")):
-            MUTANTS.append((f"blend_of_{axis}_{name}", TILED, ALL,
-                            lambda model, dim=dim, change=change: blend(model, dim, **change)))
-
-
-each_blend()
+for label, spoil in autoencoders.blends():
+    MUTANTS.append((label, TILED, ALL, spoil))
 
 
 @mutant(TILED)
@@ -281,11 +259,3 @@ def left_before_above(model):
     kernels_transposed(model)
     kept = model.tiled_decode
     model.tiled_decode = lambda z, **rest: DecoderOutput(sample=kept(z.mT, **rest).sample.mT)
-
-
-@mutant(TILED)
-def blended_with_unblended(model):
-    kept_v, kept_h = model.blend_v, model.blend_h
-    model.blend_v = lambda a, b, n: kept_v(a, b.clone(), n)
-    model.blend_h = lambda a, b, n: kept_h(a, b.clone(), n)
-
