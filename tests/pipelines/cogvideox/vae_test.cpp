@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipelines/cogvideox/vae/decoder.h"
 
-#include <c10/core/Allocator.h>
 #include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,6 +11,7 @@
 #include "pipelines/cogvideox/vae/chunks.h"
 #include "pipelines/pipeline.h"
 #include "pipelines/video/conv.h"
+#include "tests/support/memory_meter.h"
 #include "tests/support/parity.h"
 
 namespace sagelab::cogvideox {
@@ -214,21 +214,6 @@ TEST_F(Vae, ReadsTheDecoderOfTheReleasedCheckpoints) {
   EXPECT_EQ(parameters, 123368451);
 }
 
-// Counts what LibTorch's CPU allocator hands out on this thread.
-class Meter : public c10::MemoryReportingInfoBase {
- public:
-  void reportMemoryUsage(void* /*ptr*/, int64_t bytes, size_t /*allocated*/, size_t /*reserved*/,
-                         c10::Device /*device*/) override {
-    live_ += bytes;
-    peak_ = std::max(peak_, live_);
-  }
-  bool memoryProfilingEnabled() const override { return true; }
-  int64_t peak() const { return peak_; }
-
- private:
-  int64_t live_ = 0, peak_ = 0;
-};
-
 // Small pictures, where LibTorch unfolds inputs, and such as oneDNN takes.
 TEST_F(Vae, PredictsItsPeakMemory) {
   const VaeConfig config = config_of({{"block_out_channels", {32, 32, 64, 64}},
@@ -243,14 +228,9 @@ TEST_F(Vae, PredictsItsPeakMemory) {
   for (const Size& size : {Size{3, 20, 9}, Size{4, 20, 11}, Size{5, 20, 10}, Size{3, 6, 8}, Size{3, 8, 12}}) {
     for (const bool tiled : {false, true}) {
       const Tensor z = at::randn({1, 16, size.frames, size.h, size.w});
-      const auto meter = std::make_shared<Meter>();
-      {
-        const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, meter);
-        vae.decode(z, tiled);
-      }
       const double predicted =
           double(decode_peak_bytes(config, {size.frames, size.h, size.w, tiled}, {at::kCPU, at::kFloat}));
-      const double measured = double(meter->peak());
+      const double measured = double(testing::peak_bytes_of([&] { vae.decode(z, tiled); }));
       EXPECT_NEAR(predicted / measured, 1, 0.15)
           << size.frames << " x " << size.h << " x " << size.w << (tiled ? " tiled" : "") << ": predicted "
           << predicted << ", measured " << measured;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
-#include <c10/core/Allocator.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
 #include "pipelines/image/autoencoder_kl.h"
+#include "tests/support/memory_meter.h"
 
 namespace sagelab {
 namespace {
@@ -19,21 +19,6 @@ AutoencoderKLConfig parse(const Json& values) {
 std::vector<std::string> up_blocks(size_t count) {
   return std::vector<std::string>(count, "UpDecoderBlock2D");
 }
-
-// Counts what LibTorch's CPU allocator hands out on this thread.
-class Meter : public c10::MemoryReportingInfoBase {
- public:
-  void reportMemoryUsage(void* /*ptr*/, int64_t bytes, size_t /*allocated*/, size_t /*reserved*/,
-                         c10::Device /*device*/) override {
-    live_ += bytes;
-    peak_ = std::max(peak_, live_);
-  }
-  bool memoryProfilingEnabled() const override { return true; }
-  int64_t peak() const { return peak_; }
-
- private:
-  int64_t live_ = 0, peak_ = 0;
-};
 
 // Small pictures, where LibTorch unfolds inputs, and such as oneDNN takes; one and several; whole and tiled.
 TEST(AutoencoderMemory, PredictsItsPeak) {
@@ -50,14 +35,9 @@ TEST(AutoencoderMemory, PredictsItsPeak) {
   for (const PictureDecoding& size : {PictureDecoding{1, 20, 9}, {1, 30, 22}, {3, 16, 18}, {1, 3, 4}}) {
     for (const bool tiled : {false, true}) {
       const at::Tensor z = at::randn({size.pictures, 16, size.height, size.width});
-      const auto meter = std::make_shared<Meter>();
-      {
-        const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, meter);
-        vae.decode(z, {tiled});
-      }
       const double predicted = double(
           decode_peak_bytes(config, {size.pictures, size.height, size.width, tiled}, {at::kCPU, at::kFloat}));
-      const double measured = double(meter->peak());
+      const double measured = double(testing::peak_bytes_of([&] { vae.decode(z, {tiled}); }));
       EXPECT_NEAR(predicted / measured, 1, 0.15)
           << size.pictures << " x " << size.height << " x " << size.width << (tiled ? " tiled" : "")
           << ": predicted " << predicted << ", measured " << measured;
