@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far diffusers' pipeline of a family of pictures is from its fp32 results when it runs in half precision on a GPU.
+"""How far diffusers' pipeline of a family of pictures or videos is from its fp32 results when it runs in half precision on a GPU.
 
-usage: pictures_gpu.py flux|sd3 FIXTURES_DIR OUT_JSON [--dtype bf16|fp16] [--device cuda]
+usage: pictures_gpu.py flux|mochi|sd3 FIXTURES_DIR OUT_JSON [--dtype bf16|fp16] [--device cuda]
        (FIXTURES_DIR as the family's pipelines.py made it)
 
 Every stage starts from the fp32 values of dump.safetensors before it, rounded to the dtype; e = ||half - fp32|| / ||fp32||.
-OUT_JSON: {"device", "torch", "diffusers", "dtype", "errors": {<name>: {<mode>: {<stage>: e}}}}; the stages: pooled, embeds (of the
-prompt), latents.I after step I, image, pixels.
+OUT_JSON: {"device", "torch", "diffusers", "dtype", "errors": {<name>: {<mode>: {<stage>: e}}}}; the stages: pooled (where
+there is one), embeds (of the prompt), latents.I after step I, image, pixels. A family that is conditioned on other things, or
+decodes in another way, says how: conditions(moved, guided), decoded(pipe, latents).
 """
 
 import argparse
@@ -18,7 +19,15 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-def loop_stages(pipe, given, moved, guided):
+def conditions(moved, guided):
+    given = dict(prompt_embeds=moved("embeds"), pooled_prompt_embeds=moved("pooled"))
+    if guided:
+        given |= dict(negative_prompt_embeds=moved("negative.embeds"),
+                      negative_pooled_prompt_embeds=moved("negative.pooled"))
+    return given
+
+
+def loop_stages(pipe, given, conditions, moved):
     out = {}
 
     def after_step(_pipe, i, _t, values):
@@ -26,11 +35,7 @@ def loop_stages(pipe, given, moved, guided):
         return {}
 
     given = {k: v for k, v in given.items() if "prompt" not in k and k not in ("generator", "clip_skip")}
-    given |= dict(prompt_embeds=moved("embeds"), pooled_prompt_embeds=moved("pooled"))
-    if guided:
-        given |= dict(negative_prompt_embeds=moved("negative.embeds"),
-                      negative_pooled_prompt_embeds=moved("negative.pooled"))
-    pipe(**given, latents=moved("noise"), output_type="latent", callback_on_step_end=after_step)
+    pipe(**given, **conditions, latents=moved("noise"), output_type="latent", callback_on_step_end=after_step)
     return out
 
 
@@ -60,18 +65,20 @@ def errors_of(family, pictures, folder, device, dtype):
         return dump[key].to(device, dtype)
 
     texts = family.text_stages(pipe, request, False)
-    texts = {stage: far(texts[stage], dump[stage]) for stage in ("pooled", "embeds")}
+    texts = {stage: far(texts[stage], dump[stage]) for stage in ("pooled", "embeds") if stage in texts}
+    conditioned = getattr(family, "conditions", conditions)
     errors = {}
     for mode in family.MODES:
-        out = loop_stages(pipe, pictures.arguments(family, request, mode), moved, mode != "plain")
-        out |= picture_stages(pipe, request, moved(pictures.last(request, mode)))
+        given, last = pictures.arguments(family, request, mode), moved(pictures.last(request, mode))
+        out = loop_stages(pipe, given, conditioned(moved, mode != "plain"), moved)
+        out |= family.decoded(pipe, last) if hasattr(family, "decoded") else picture_stages(pipe, request, last)
         errors[mode] = texts | {stage: far(value, dump[f"{mode}.{stage}"]) for stage, value in out.items()}
     return errors
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("family", choices=("flux", "sd3"))
+    parser.add_argument("family", choices=("flux", "mochi", "sd3"))
     parser.add_argument("fixtures", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--dtype", choices=("bf16", "fp16"), default="bf16")

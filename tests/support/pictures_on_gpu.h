@@ -19,6 +19,22 @@ struct HalfOnGpu {
 
   at::Tensor moved(const std::string& key) const { return dump[key].to(at::kCUDA, at::kBFloat16); }
 
+  // Theirs in the form of ours.
+  Conditioning moved(Conditioning c) const {
+    const std::vector<std::string> sides =
+        c.guided ? std::vector<std::string>{"negative.", ""} : std::vector<std::string>{""};
+    std::vector<at::Tensor> pooled, embeds;
+    for (const std::string& side : sides) {
+      if (c.pooled.defined()) pooled.push_back(moved(side + "pooled"));
+      embeds.push_back(moved(side + "embeds"));
+      const int64_t lacking = c.embeds.size(1) - embeds.back().size(1);
+      embeds.back() = at::constant_pad_nd(embeds.back(), {0, 0, 0, lacking});
+    }
+    if (c.pooled.defined()) c.pooled = at::cat(pooled);
+    c.embeds = at::cat(embeds);
+    return c;
+  }
+
   void judge(const std::string& stage, const at::Tensor& ours, const at::Tensor& truth) {
     ASSERT_TRUE(theirs.contains(stage)) << stage << " was not measured";
     const double error = relative_l2(ours, truth), own = theirs.at(stage);
@@ -33,12 +49,12 @@ struct HalfOnGpu {
     const c10::InferenceMode inference;
     OneRun run(request.attention);
     const auto pipeline = family.open(request, run.context);
-    Conditioning c = pipeline->encode(request, run.context);
-    judge("pooled", c.pooled.narrow(0, c.guided, 1), dump["pooled"]);
-    judge("embeds", c.embeds.narrow(0, c.guided, 1), dump["embeds"]);
-    c.pooled = c.guided ? at::cat({moved("negative.pooled"), moved("pooled")}) : moved("pooled");
-    c.embeds = c.guided ? at::cat({moved("negative.embeds"), moved("embeds")}) : moved("embeds");
-    const auto state = pipeline->prepare(request, c, run.context);
+    const Conditioning c = pipeline->encode(request, run.context);
+    if (c.pooled.defined()) judge("pooled", c.pooled.narrow(0, c.guided, 1), dump["pooled"]);
+    const at::Tensor embeds = c.embeds.narrow(0, c.guided, 1);
+    const bool padded = c.lengths.defined();  // the dump has none
+    judge("embeds", padded ? embeds.narrow(1, 0, c.lengths[-1].item<int64_t>()) : embeds, dump["embeds"]);
+    const auto state = pipeline->prepare(request, moved(c), run.context);
     state->latents = moved("noise");
     const attention::BackendPtr backend = run.context.attention->current();
     for (int i = 0; i < state->steps; ++i) {
@@ -52,7 +68,8 @@ struct HalfOnGpu {
     EXPECT_EQ(served.fused, served.calls);
     const at::Tensor image =
         pipeline->decode(moved(fmt::format("{}.latents.{}", mode, state->steps - 1)), request, run.context);
-    judge("image", image, dump[mode + ".image"]);
+    const at::Tensor theirs_image = dump[mode + ".image"];  // a video: [1, 3, F, H, W]
+    judge("image", image, theirs_image.dim() == 5 ? theirs_image[0].permute({1, 0, 2, 3}) : theirs_image);
     judge("pixels", pixels_of(to_picture(image)), dump[mode + ".pixels"]);
     for (const auto& [stage, unused] : theirs.items()) EXPECT_TRUE(judged.count(stage)) << stage;
   }

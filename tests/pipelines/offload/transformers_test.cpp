@@ -5,6 +5,7 @@
 
 #include "tests/pipelines/cogvideox/fixture.h"
 #include "tests/pipelines/flux/fixture.h"
+#include "tests/pipelines/mochi/fixture.h"
 #include "tests/pipelines/sd3/fixture.h"
 #include "tests/support/transformer_parity.h"
 
@@ -54,6 +55,16 @@ Open cogvideox_of(const std::string& name) {
       const auto backend = attention::make_backend(spec);
       attention::Recorder recorder;
       return (*model)(latents, text, t, rope, Forward{*backend, recorder, {}, {}, observe});
+    };
+  };
+}
+
+Open mochi_of(const std::string& name) {
+  return [name](const Target& target) -> Call {
+    const auto model = std::make_shared<mochi::Transformer>(mochi::open(name, target));
+    const auto in = mochi::inputs_of(mochi::dump_of(name), model->config(), target);
+    return [=](const std::string& spec, const Observe& observe) {
+      return testing::run(*model, in, observe, spec);
     };
   };
 }
@@ -114,6 +125,8 @@ INSTANTIATE_TEST_SUITE_P(Families, Streamed,
                                            Model{"flux_dev", flux_of("dev")}, Model{"sd3", sd3_of("sd3", {})},
                                            Model{"sd3_medium", sd3_of("medium", {})},
                                            Model{"sd3_medium_skipping", sd3_of("medium", {0})},
+                                           Model{"mochi_clip", mochi_of("clip")},
+                                           Model{"mochi_default_keys", mochi_of("default_keys")},
                                            Model{"cogvideox_2b", cogvideox_of("2b")},
                                            Model{"cogvideox_5b", cogvideox_of("5b")},
                                            Model{"cogvideox_1_5", cogvideox_of("1.5")}),

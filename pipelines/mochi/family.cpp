@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mochi's line in the table of families: options, defaults, the released model.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "attention/error.h"
+#include "pipelines/common/checks.h"
+#include "pipelines/common/weights/random_model.h"
+#include "pipelines/mochi/pipeline.h"
+
+namespace sagelab::mochi {
+namespace {
+
+// diffusers' __call__ defaults, and the rate at which the model was trained.
+constexpr int kHeight = 480, kWidth = 848, kFrames = 19, kSteps = 64;
+constexpr double kGuidance = 4.5, kFps = 30;
+constexpr int64_t kTextLength = 256;
+constexpr const char* kVariant = "1-preview";
+
+void fill_defaults(Request& r) {
+  if (!r.height) r.height = kHeight;
+  if (!r.width) r.width = kWidth;
+  if (!r.num_frames) r.num_frames = kFrames;
+  if (!r.steps) r.steps = kSteps;
+  if (!r.guidance_scale) r.guidance_scale = kGuidance;
+  if (!r.fps) r.fps = kFps;
+  fill_options(r, options());
+}
+
+Request resolve(const Request& request) {
+  Request r = request;
+  check_words(r, options());
+  const Folder folder(r);
+  fill_defaults(r);
+  check_numbers(r);
+  check_multiple("height", *r.height, folder.unit());
+  check_multiple("width", *r.width, folder.unit());
+  check_frames(*r.num_frames, folder.vae.temporal_compression());
+  sampler_of(folder, r);
+  settle(r, {.problems = [&](const Request& asked,
+                             const Target& target) { return attention_problems(folder, asked, target); },
+             .peaks = [&](const Request& asked,
+                          int64_t available) { return peak_by_phase(folder, asked, available); }});
+  return r;
+}
+
+Request fit(const Request& request) {
+  const Folder folder(request);
+  Request r = request;
+  if (r.width) r.width = nearest_multiple(*r.width, int(folder.unit()));
+  if (r.height) r.height = nearest_multiple(*r.height, int(folder.unit()));
+  if (r.num_frames) r.num_frames = nearest_frames(*r.num_frames, int(folder.vae.temporal_compression()));
+  return r;
+}
+
+// One side of the guidance at 163 frames of 848 x 480: what its authors made it for.
+BenchModel bench(const std::string& name, const Target& target) {
+  constexpr int64_t kLatentFrames = (163 - 1) / 6 + 1, kLatentHeight = kHeight / 8, kLatentWidth = kWidth / 8;
+  if (name != kVariant)
+    throw Error(fmt::format("no variant \"{}\" of Mochi", name), fmt::format("known: {}", kVariant));
+  Config config(nlohmann::json::object(), "Mochi");
+  const TransformerConfig c(config);
+  const auto model = random_model<Transformer>(c, target);
+  RandomInputs drawn(target);
+  Inputs in{drawn({1, c.in_channels, kLatentFrames, kLatentHeight, kLatentWidth}),
+            drawn({1, kTextLength, c.text_embed_dim}),
+            at::full({1}, kTextLength, at::kLong),
+            at::full({1}, 500, at::TensorOptions(at::kFloat).device(target.device)),
+            {}};
+  const Grid grid = grid_of(c, in.latents);
+  in.positions = positions_of(grid, target.device);
+
+  BenchModel result;
+  result.forward = [=](const Forward& forward) { return (*model)(in, forward); };
+  result.latent_shape = in.latents.sizes().vec();
+  result.tokens = grid.tokens() + kTextLength;
+  result.flops = flops(c, grid.tokens(), kTextLength);
+  return result;
+}
+
+}  // namespace
+
+const std::vector<Option>& options() {
+  static const std::vector<Option> kOptions = {
+      {"max_sequence_length", kTextLength, 1, 4096, {}, "text tokens; longer prompts are cut"}};
+  return kOptions;
+}
+
+Family family() {
+  Family f;
+  f.name = "mochi";
+  f.class_name = "MochiPipeline";
+  f.help = "Mochi 1: text to video";
+  f.options = []() -> const std::vector<Option>& { return options(); };
+  f.resolve = resolve;
+  f.fit = fit;
+  f.plan = [](const Request& request) { return plan(Folder(request), request); };
+  f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
+    return std::make_unique<Mochi>(request);
+  };
+  f.variants = {kVariant};
+  f.variant_dtype = [](const std::string&) { return std::string("bf16"); };
+  f.bench = bench;
+  set_components(f, component_table);
+  return f;
+}
+
+}  // namespace sagelab::mochi

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/mochi/pipeline.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "attention/error.h"
+#include "pipelines/common/checks.h"
+#include "pipelines/common/preview.h"
+#include "pipelines/common/prompts/tokens.h"
+
+namespace sagelab::mochi {
+
+bool is_guided(const Request& request) {
+  return request.guidance_scale.value() > 1;
+}
+
+// In the order of diffusers' operations, all of them fp64.
+std::vector<double> linear_quadratic_sigmas(int steps) {
+  constexpr double kThreshold = 0.025;  // of noise that is taken away in the linear half
+  if (steps < 2)
+    throw Error(fmt::format("{} steps are not possible with this schedule", steps), "give 2 or more");
+  const int linear = steps / 2;
+  const double half = linear, others = steps - linear;
+  const double difference = half - kThreshold * steps;
+  const double square = difference / (half * (others * others));
+  const double slope = kThreshold / half - 2 * difference / (others * others);
+  const double start = square * (half * half);
+  std::vector<double> sigmas;
+  for (int i = 0; i < steps; ++i) {
+    const double taken = i < linear ? i * kThreshold / half : square * (double(i) * i) + slope * i + start;
+    sigmas.push_back(1 - taken);
+  }
+  return sigmas;
+}
+
+std::unique_ptr<FlowMatchEuler> sampler_of(const Folder& folder, const Request& request) {
+  const int steps = request.steps.value();
+  return std::make_unique<FlowMatchEuler>(folder.scheduler,
+                                          FlowMatchSteps{steps, linear_quadratic_sigmas(steps), {}});
+}
+
+std::vector<Text> texts_of(const Request& request) {
+  const int64_t length = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
+  if (!is_guided(request)) return {{request.prompt, length}};
+  return {{request.negative_prompt, length}, {request.prompt, length}};
+}
+
+TextTokenizer::TextTokenizer(const Folder& folder)
+    : folder_(folder), tokenizer_(open_t5_tokenizer(folder.root / "tokenizer")) {}
+
+Tokens TextTokenizer::operator()(const Text& text) const {
+  if (folder_.force_zeros_for_empty_prompt && text.first.empty()) return {};
+  return checked(tokenizer_->encode(text.first, text.second),
+                 {folder_.root, "tokenizer", "text_encoder", folder_.text.vocab_size});
+}
+
+Mochi::Mochi(const Request& request, Residence::Available available)
+    : folder_(request),
+      target_(resolve_target(request)),
+      residence_(folder_.components, target_, std::move(available)) {}
+
+void Mochi::expect(std::vector<Request> requests) {
+  std::vector<Text> all;
+  for (const Request& request : requests)
+    for (Text& text : texts_of(request)) all.push_back(std::move(text));
+  rows_.expect(std::move(all));
+}
+
+// Padding is masked in T5 and read by nobody behind it: the tokens alone give the same rows.
+void Mochi::encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run) {
+  const bool freed = frees_encoders(request);
+  const TextTokenizer tokenizer(folder_);
+  const auto tokens = rows_.tokens(wanted, freed, [&](const Text& text) { return tokenizer(text); });
+  if (std::ranges::any_of(tokens, [](const auto& one) { return one.second.length > 0; })) {
+    if (!text_encoder_) residence_.make_room(residence_.bytes("text_encoder"), request, transformer_, vae_);
+    residence_.load(text_encoder_, "text_encoder", run,
+                    [&](const Weights& w) { return T5Encoder(w, folder_.text); });
+  }
+  rows_.add(tokens, wanted.size(), run, [&](const Tokens& ids) {
+    if (ids.length == 0)
+      return Row{at::zeros({1, 0, folder_.text.d_model}, at::TensorOptions(target_.dtype)), false};
+    const at::Tensor embeds = (*text_encoder_)(ids_of(ids, target_.device).narrow(1, 0, ids.length));
+    return Row{embeds.to(target_.dtype).cpu(), ids.truncated};
+  });
+  if (freed) text_encoder_.reset();
+}
+
+Conditioning Mochi::encode(const Request& request, const RunContext& run) {
+  const auto wanted = texts_of(request);
+  if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
+  const auto rows = rows_.of(wanted);
+  const auto tell = [&](const char* what, const Row& row) {
+    if (row.truncated)
+      run.notice(fmt::format("the {} is cut at {} tokens (max_sequence_length)", what, wanted.back().second));
+  };
+  Conditioning conditioning;
+  conditioning.guided = is_guided(request);
+  tell("prompt", *rows.back());
+  if (conditioning.guided) tell("negative prompt", *rows.front());
+  std::vector<int64_t> lengths;
+  for (const Row* row : rows) lengths.push_back(row->embeds.size(1));
+  const int64_t longest = *std::ranges::max_element(lengths);
+  std::vector<at::Tensor> padded;
+  for (const Row* row : rows)
+    padded.push_back(at::constant_pad_nd(row->embeds, {0, 0, 0, longest - row->embeds.size(1)}));
+  conditioning.embeds = at::cat(padded).to(target_.device);
+  conditioning.lengths = at::tensor(lengths, at::kLong);
+  return conditioning;
+}
+
+std::unique_ptr<State> Mochi::prepare(const Request& request, Conditioning conditioning,
+                                      const RunContext& run) {
+  if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
+  residence_.load(transformer_, "transformer", run,
+                  [&](const Weights& w) { return Transformer(w, folder_.transformer); });
+  const Geometry geometry(folder_, request);
+  auto state = std::make_unique<MochiState>();
+  state->sampler = sampler_of(folder_, request);
+  state->steps = int(state->sampler->timesteps().size());
+  state->generator = at::detail::createCPUGenerator(request.seed);
+  // Drawn on the CPU whatever the device, and in fp32 whatever the dtype.
+  state->latents =
+      at::randn({1, folder_.transformer.in_channels, geometry.frames, geometry.height, geometry.width},
+                state->generator, at::TensorOptions(at::kFloat))
+          .to(target_.device, conditioning.embeds.scalar_type());
+  state->positions = positions_of(geometry.grid, target_.device);
+  state->guidance_scale = request.guidance_scale.value();
+  state->conditioning = std::move(conditioning);
+  return state;
+}
+
+at::Tensor Mochi::predict(const State& base, int i, const Forward& forward) {
+  const auto& state = static_cast<const MochiState&>(base);
+  const Conditioning& c = state.conditioning;
+  // In the latents' dtype: in bf16 not every timestep survives it, as in diffusers.
+  const at::Tensor t = at::full({1}, state.sampler->timesteps().at(size_t(i)), state.latents.options());
+  const auto predicted = [&](int64_t row, attention::Branch branch) {
+    Forward one = forward;
+    one.site.branch = branch;
+    const Inputs inputs{state.latents, c.embeds.narrow(0, row, 1), c.lengths.narrow(0, row, 1), t,
+                        state.positions};
+    return (*transformer_)(inputs, one).to(at::kFloat);
+  };
+  const at::Tensor cond = predicted(c.guided ? 1 : 0, attention::Branch::Cond);
+  if (!c.guided) return cond;
+  const at::Tensor uncond = predicted(0, attention::Branch::Uncond);
+  return uncond + state.guidance_scale * (cond - uncond);
+}
+
+void Mochi::advance(State& state, int i, const at::Tensor& prediction) {
+  state.latents = state.sampler->step(prediction, i, state.latents, state.generator)
+                      .to(state.conditioning.embeds.scalar_type());
+}
+
+at::Tensor Mochi::preview(const State& state) {
+  return principal_colours(state.latents[0].transpose(0, 1));
+}
+
+at::Tensor Mochi::decode(const at::Tensor& latents, const Request& request, const RunContext& run) {
+  const Geometry geometry(folder_, request);
+  check_latents(latents.sizes().vec(),
+                {1, folder_.vae.latent_channels, geometry.frames, geometry.height, geometry.width});
+  const bool tiled = request.vae_tiling == "on";
+  const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
+  residence_.make_room(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
+  residence_.load(vae_, "vae", run, [&](const Weights& w) { return VaeDecoder(w, folder_.vae); });
+  VaeRun how;
+  how.tiled = tiled;
+  how.on_chunk = [&](int64_t done, int64_t total) {
+    run.say(Phase{"decode", done, total});
+    return !run.stop.stop_requested();
+  };
+  const at::Tensor video = vae_->decode(vae_->unscale(latents.to(target_.device, target_.dtype)), how);
+  return video[0].permute({1, 0, 2, 3});
+}
+
+}  // namespace sagelab::mochi

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/mochi/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "attention/error.h"
+#include "pipelines/common/folder.h"
+#include "pipelines/common/text_memory.h"
+#include "pipelines/footprint.h"
+#include "pipelines/mochi/pipeline.h"
+#include "pipelines/text/original.h"
+
+namespace sagelab::mochi {
+namespace {
+
+constexpr const char* kForceZeros = "force_zeros_for_empty_prompt";
+
+const ComponentClasses& classes() {
+  static const ComponentClasses kClasses = {{"tokenizer", {"T5TokenizerFast", "T5Tokenizer"}},
+                                            {"text_encoder", {"T5EncoderModel"}},
+                                            {"transformer", {"MochiTransformer3DModel"}},
+                                            {"vae", {"AutoencoderKLMochi"}},
+                                            {"scheduler", {std::string(kFlowMatchEulerClass)}}};
+  return kClasses;
+}
+
+// Looked at before any config: what is wrong with the whole comes first.
+nlohmann::json index_of(const std::filesystem::path& root) {
+  return checked_index(root / "model_index.json", classes(), {kForceZeros});
+}
+
+// diffusers' class default: false.
+bool forces_zeros(const std::filesystem::path& root) {
+  const nlohmann::json index = index_of(root);
+  const auto found = index.find(kForceZeros);
+  if (found == index.end() || found->is_null()) return false;
+  if (!found->is_boolean())
+    throw Error(fmt::format("{}: {} = {} should be true or false", (root / "model_index.json").string(),
+                            kForceZeros, shown(*found)));
+  return found->get<bool>();
+}
+
+// In bytes; video and rows: those of the video, and all, at all channels.
+struct Sizes {
+  int64_t video = 0, text = 0, rows = 0, latents = 0, conditioning = 0, positions = 0;
+};
+
+Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, const Target& target) {
+  const TransformerConfig& c = folder.transformer;
+  const auto element = int64_t(c10::elementSize(target.dtype));
+  Sizes s;
+  s.video = g.grid.tokens() * c.dim() * element;
+  s.text = g.text_tokens * c.text_dim * element;
+  s.rows = g.rows() * c.dim() * element;
+  s.latents = g.frames * g.height * g.width * c.in_channels * element;
+  s.conditioning = (is_guided(request) ? 2 : 1) * g.text_tokens * c.text_embed_dim * element;
+  s.positions = g.grid.tokens() * 3 * int64_t(sizeof(float));
+  return s;
+}
+
+attention::Problem joint_problem(const Folder& folder, const Request& request, const Target& target) {
+  return attention_problems(folder, request, target).front();
+}
+
+// Note [Peak of a forward]
+// In the order of transformer.cpp. The largest moment is the joint call: the residual rows of both streams,
+// the normed rows, of which the video's are in the buffer that the result goes to, q, k and v as one, and
+// what the backend makes of them; or the feed-forward: both streams twice, and the video's hidden rows, twice
+// as wide as ff_dim.
+int64_t base_bytes(const Sizes& s) {
+  return s.video + 2 * s.text + 4 * s.rows;
+}
+
+int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
+  const TransformerConfig& c = folder.transformer;
+  const int64_t backend = joint_bytes(request, joint_problem(folder, request, target), true);
+  const int64_t hidden = s.video / c.dim() * c.ff_dim(c.dim());
+  const int64_t narrow =
+      folder.components.narrow_bytes("transformer", target, hidden / int64_t(c10::elementSize(target.dtype)));
+  return std::max(base_bytes(s) + backend, 2 * (s.video + s.text + hidden) + narrow);
+}
+
+int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
+  const int64_t captured = captured_bytes(joint_problem(folder, request, target), true, s.rows);
+  return std::max<int64_t>(0, base_bytes(s) + captured - forward_bytes(folder, s, request, target));
+}
+
+}  // namespace
+
+std::span<const Component> component_table() {
+  // Of what its authors call the others there are no files about.
+  static const Component kTable[] = {
+      {"text_encoder", kTransformersStem, construct<T5Encoder, T5Config>, kT5Unread,
+       names_always<original_t5_names>},
+      {"transformer", kDiffusersStem, construct<Transformer, TransformerConfig>},
+      {"vae", kDiffusersStem, construct<VaeDecoder, VaeConfig>, VaeDecoder::unread_prefixes()}};
+  return kTable;
+}
+
+Folder::Folder(const Request& request)
+    : root(request.model),
+      force_zeros_for_empty_prompt(forces_zeros(root)),
+      transformer(parse_config<TransformerConfig>(root / "transformer/config.json")),
+      vae(parse_config<VaeConfig>(root / "vae/config.json")),
+      text(parse_config<T5Config>(root / "text_encoder/config.json")),
+      scheduler(parse_config<FlowMatchEulerConfig>(root / "scheduler/scheduler_config.json")),
+      components(request, {component_table().begin(), component_table().end()}) {
+  // diffusers' pipeline has them in its code, whatever the autoencoder's config says.
+  constexpr int64_t kSpatial = 8, kTemporal = 6;
+  require_equal(root, {"vae's pixels to a latent's side", vae.spatial_compression()},
+                {"the pipeline's", kSpatial});
+  require_equal(root, {"vae's frames to a latent", vae.temporal_compression()},
+                {"the pipeline's", kTemporal});
+  require_equal(root, {"text_encoder d_model", text.d_model},
+                {"transformer text_embed_dim", transformer.text_embed_dim});
+  require_equal(root, {"vae latent_channels", vae.latent_channels},
+                {"transformer in_channels", transformer.in_channels});
+  require_equal(root, {"transformer out_channels", transformer.out_channels},
+                {"in_channels", transformer.in_channels});
+  require_equal(root, {"vae out_channels", vae.out_channels}, {"the colours of a picture", 3});
+}
+
+Geometry::Geometry(const Folder& folder, const Request& request)
+    : frames((request.num_frames.value() - 1) / folder.vae.temporal_compression() + 1),
+      height(request.height.value() / folder.vae.spatial_compression()),
+      width(request.width.value() / folder.vae.spatial_compression()),
+      text_tokens(std::get<int64_t>(option_value(request, options(), "max_sequence_length"))),
+      grid{frames, height / folder.transformer.patch_size, width / folder.transformer.patch_size} {}
+
+std::vector<attention::Problem> attention_problems(const Folder& folder, const Request& request,
+                                                   const Target& target) {
+  const TransformerConfig& c = folder.transformer;
+  const Geometry g(folder, request);
+  const int64_t video = g.grid.tokens();
+  const auto problem = [&](int64_t q_len, int64_t kv_len) {
+    return attention::Problem{1, c.heads, c.heads, q_len, kv_len, c.head_dim, target.dtype, target.device};
+  };
+  std::vector<attention::Problem> problems;
+  if (c.layers > 1) problems.push_back(problem(g.rows(), g.rows()));
+  problems.push_back(problem(video, g.rows()));
+  if (folder.force_zeros_for_empty_prompt) problems.push_back(problem(video, video));
+  return problems;
+}
+
+Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available) {
+  const Geometry g(folder, request);
+  const Target target = resolve_target(request);
+  const Sizes s = sizes_of(folder, g, request, target);
+  const Components& parts = folder.components;
+  Needs needs;
+  needs.encoders = parts.bytes("text_encoder", target);
+  needs.transformer = parts.bytes("transformer", target);
+  needs.vae = parts.bytes("vae", target);
+  needs.encode = s.conditioning + t5_encode_bytes(folder.text, g.text_tokens, target) +
+                 parts.narrow_bytes("text_encoder", target, g.text_tokens * folder.text.d_ff);
+  needs.denoise = s.conditioning + s.positions + 2 * s.latents + forward_bytes(folder, s, request, target);
+  needs.decode = s.conditioning + 3 * s.latents +
+                 decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  return peaks_of(needs, request, available);
+}
+
+Plan plan(const Folder& folder, const Request& request) {
+  folder.components.check();
+  const Geometry g(folder, request);
+  const Target target = resolve_target(request);
+  const TransformerConfig& c = folder.transformer;
+  Plan plan;
+  plan.text_tokens = g.text_tokens;
+  plan.tokens = g.rows();
+  const TextTokenizer tokenizer(folder);
+  for (const Text& text : texts_of(request)) plan.prompt_tokens = tokenizer(text).length;
+  plan.flops_per_forward = flops(c, g.grid.tokens(), g.text_tokens);
+  plan.steps = int(sampler_of(folder, request)->timesteps().size());
+  const int forwards = is_guided(request) ? 2 : 1;
+  plan.forwards = plan.steps * forwards;
+  plan.layers = int(c.layers);
+  const Sizes sizes = sizes_of(folder, g, request, target);
+  for (int i = 0; i < forwards; ++i)
+    for (int layer = 0; layer < plan.layers; ++layer)
+      plan.calls.push_back({layer, 2 * sizes.rows + (layer + 1 < plan.layers ? sizes.rows : sizes.video)});
+  plan.problems = attention_problems(folder, request, target);
+  plan.capture_bytes = capture_bytes(folder, sizes, request, target);
+  plan.latent_shape = {1, c.in_channels, g.frames, g.height, g.width};
+  plan.components = folder.components.listed(target);
+  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
+  return plan;
+}
+
+}  // namespace sagelab::mochi

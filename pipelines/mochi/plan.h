@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model folder, and what a run of it will take, from headers and configs alone.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "attention/attention.h"
+#include "pipelines/common/components.h"
+#include "pipelines/common/outlook.h"
+#include "pipelines/image/flow_match_euler.h"
+#include "pipelines/mochi/config.h"
+#include "pipelines/mochi/tokens.h"
+#include "pipelines/mochi/vae/decoder.h"
+#include "pipelines/registry.h"
+#include "pipelines/text/t5.h"
+
+namespace sagelab::mochi {
+
+// What a model folder's configs say. Throws sagelab::Error naming the file and the key that does not fit.
+struct Folder {
+  explicit Folder(const Request& request);
+  std::filesystem::path root;
+  bool force_zeros_for_empty_prompt = false;  // model_index.json's: an empty prompt is no text at all
+  TransformerConfig transformer;
+  VaeConfig vae;
+  T5Config text;
+  FlowMatchEulerConfig scheduler;
+  Components components;
+  int64_t unit() const { return vae.spatial_compression() * transformer.patch_size; }  // of sides, in pixels
+};
+
+// A run's sizes in latents and tokens.
+struct Geometry {
+  Geometry(const Folder& folder, const Request& request);
+  int64_t frames = 0, height = 0, width = 0;  // of latents
+  int64_t text_tokens = 0;                    // at most: a prompt's own number counts
+  Grid grid;
+  int64_t rows() const { return grid.tokens() + text_tokens; }
+  Decoding decoding(bool tiled) const {
+    Decoding d;
+    d.frames = frames, d.height = height, d.width = width, d.tiled = tiled;
+    return d;
+  }
+};
+
+// Every subfolder that holds weights.
+std::span<const Component> component_table();
+
+// Peaks, tokens and operations of a resolved request.
+Plan plan(const Folder& folder, const Request& request);
+// available: bytes that tensors may take in all.
+Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available);
+// What its forwards ask of attention, each once: all rows, the last block's video rows, the video alone.
+std::vector<attention::Problem> attention_problems(const Folder& folder, const Request& request,
+                                                   const Target& target);
+
+}  // namespace sagelab::mochi

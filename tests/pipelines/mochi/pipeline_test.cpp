@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every stage of the pipeline against diffusers, on all fixtures, without guidance and with it.
+#include "pipelines/mochi/pipeline.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <tuple>
+
+#include "tests/pipelines/mochi/pipeline_fixture.h"
+#include "tests/support/joint_only.h"
+
+namespace sagelab::mochi {
+namespace {
+
+using testing::Dump;
+using ::testing::HasSubstr;
+using testing::OneRun;
+using testing::refusal;
+using testing::Steps;
+
+class Parity : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
+ protected:
+  std::string name = std::get<0>(GetParam()), mode = std::get<1>(GetParam());
+  Dump dump = pipeline_dump(name);
+  Request request = mochi_family().resolve(pipeline_request(name, mode));
+  bool guided = mode == "guided";
+};
+
+TEST_P(Parity, Ids) {
+  const Folder folder(request);
+  EXPECT_EQ(folder.force_zeros_for_empty_prompt, name != "cut");
+  const TextTokenizer tokenizer(folder);
+  const auto texts = texts_of(request);
+  ASSERT_EQ(texts.size(), guided ? 2u : 1u);
+  for (const std::string prefix : {"", "negative."}) {
+    if (!prefix.empty() && !guided) continue;
+    Tokens tokens = tokenizer(prefix.empty() ? texts.back() : texts.front());
+    EXPECT_EQ(tokens.truncated, prefix.empty() && name == "cut");
+    const at::Tensor ids = dump[prefix + "ids"].flatten();
+    tokens.ids.resize(size_t(tokens.length));
+    EXPECT_EQ(tokens.ids,
+              std::vector<int64_t>(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel()));
+  }
+}
+
+TEST_P(Parity, EveryStage) {
+  const Steps ours = testing::steps_of(mochi_family(), request);
+  const Conditioning& c = ours.conditioning;
+  ASSERT_EQ(c.guided, guided);
+  ASSERT_EQ(c.embeds.size(0), guided ? 2 : 1);
+  EXPECT_TRUE(testing::matches(rows_of(c, guided), dump, "embeds", 2e-6));
+  if (guided) {
+    EXPECT_TRUE(testing::matches(rows_of(c, 0), dump, "negative.embeds", 2e-6));
+    EXPECT_EQ(c.lengths[0].item<int64_t>() == 0, name == "empty");
+  } else {
+    EXPECT_TRUE(testing::matches(ours.first, dump, "plain.velocity", 1e-5));
+  }
+  testing::expect_steps(ours, dump, mode, *request.steps);
+}
+
+TEST_P(Parity, Decoding) {
+  const auto& last = dump[fmt::format("{}.latents.{}", mode, *request.steps - 1)];
+  const at::Tensor frames = testing::decoded(mochi_family(), request, last);
+  EXPECT_EQ(frames.size(0), *request.num_frames);
+  EXPECT_TRUE(testing::matches(video_of(frames), dump, mode + ".image", 5e-6));
+}
+
+TEST_P(Parity, Frames) {
+  testing::expect_picture(mochi_family(), request, dump[mode + ".pixels"]);
+  const Plan plan = mochi_family().plan(request);
+  EXPECT_EQ(plan.forwards, plan.steps * (guided ? 2 : 1));
+}
+
+TEST_P(Parity, PlanPredictsThePeaks) {
+  testing::expect_peaks_small_and_large(mochi_family(), request, int(Folder(request).unit()), 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Mochi, Parity,
+                         ::testing::Combine(::testing::ValuesIn(kPipelineNames), ::testing::ValuesIn(kModes)),
+                         [](const auto& info) {
+                           return fmt::format("{}_{}", std::get<0>(info.param), std::get<1>(info.param));
+                         });
+
+// Ours of every stage, by the dump's keys.
+std::map<std::string, at::Tensor> stages_of(const std::string& name, const Dump& dump) {
+  std::map<std::string, at::Tensor> all;
+  for (const std::string mode : kModes) {
+    const Request request = mochi_family().resolve(pipeline_request(name, mode));
+    const Steps steps = testing::steps_of(mochi_family(), request);
+    all["embeds"] = rows_of(steps.conditioning, mode == "guided");
+    if (mode == "guided") all["negative.embeds"] = rows_of(steps.conditioning, 0);
+    all["noise"] = steps.noise;
+    all[mode + ".sigmas"] = steps.sigmas;
+    const std::string last = fmt::format("{}.latents.{}", mode, steps.latents.size() - 1);
+    all[last] = steps.latents.back();
+    const at::Tensor frames = testing::decoded(mochi_family(), request, dump[last]);
+    all[mode + ".image"] = video_of(frames);
+    all[mode + ".pixels"] = testing::pixels_of(to_picture(frames));
+  }
+  return all;
+}
+
+class PipelineMutation : public ::testing::TestWithParam<std::pair<const char*, size_t>> {};
+
+TEST_P(PipelineMutation, EveryMutantFails) {
+  const auto& [name, least] = GetParam();
+  const Dump dump = pipeline_dump(name);
+  const Dump mutants(pipeline_fixture(name) / "mutants.safetensors");
+  EXPECT_GE(mutants.tensors().size(), least) << "a list that shrinks must be noticed";
+  testing::expect_mutants_fail(stages_of(name, dump), dump, mutants, testing::pipeline_bound);
+}
+
+INSTANTIATE_TEST_SUITE_P(Mochi, PipelineMutation,
+                         ::testing::Values(std::pair{"empty", size_t(30)}, std::pair{"cut", size_t(26)},
+                                           std::pair{"picture", size_t(30)}),
+                         [](const auto& info) { return std::string(info.param.first); });
+
+// Drawn in fp32, and then rounded.
+TEST(MochiPipeline, NoiseIsDrawnInFp32) {
+  for (const std::string name : kPipelineNames)
+    testing::expect_bf16_noise(mochi_family(), pipeline_request(name, "plain"), pipeline_dump(name));
+}
+
+TEST(MochiPipeline, TheScheduleIsLinearAndThenQuadratic) {
+  const std::vector<double> sigmas = linear_quadratic_sigmas(64);
+  ASSERT_EQ(sigmas.size(), 64u);
+  for (const auto& [i, taken] : {std::pair{0, 0.0},
+                                 {1, 0.00078125},
+                                 {2, 0.0015625},
+                                 {31, 0.02421875},
+                                 {32, 0.025},
+                                 {33, 0.02670898},
+                                 {62, 0.88339844},
+                                 {63, 0.94077148}})
+    EXPECT_NEAR(1 - sigmas[size_t(i)], taken, 5e-9) << i;
+}
+
+TEST(MochiPipeline, TakesDiffusersDefaults) {
+  Request request;
+  request.model = (pipeline_fixture("empty") / "model").string();
+  request.prompt = "a fox";
+  request.device = "cpu";
+  const Request r = mochi_family().resolve(request);
+  EXPECT_EQ(*r.height, 480);
+  EXPECT_EQ(*r.width, 848);
+  EXPECT_EQ(*r.num_frames, 19);
+  EXPECT_EQ(*r.steps, 64);
+  EXPECT_EQ(*r.guidance_scale, 4.5);
+  EXPECT_EQ(*r.fps, 30);
+  EXPECT_EQ(std::get<int64_t>(r.options.at("max_sequence_length")), 256);
+  EXPECT_TRUE(is_guided(r));
+}
+
+TEST(MochiPipeline, RefusesWhatItCannotMake) {
+  const Request good = pipeline_request("cut", "guided");
+  const auto said = [&](const std::function<void(Request&)>& spoil) {
+    Request r = good;
+    spoil(r);
+    return refusal(mochi_family(), r);
+  };
+  EXPECT_EQ(said([](Request&) {}), "");
+  EXPECT_EQ(said([](Request& r) { r.height = 40; }), "height is 40, not a multiple of 16; nearest: 32 or 48");
+  EXPECT_EQ(said([](Request& r) { r.width = 8; }), "width is 8, not a multiple of 16; nearest: 16");
+  EXPECT_EQ(said([](Request& r) { r.num_frames = 12; }),
+            "num_frames is 12, not of the form 6k + 1; nearest: 7 or 13");
+  EXPECT_EQ(said([](Request& r) { r.steps = 1; }),
+            "1 steps are not possible with this schedule; give 2 or more");
+  EXPECT_THAT(said([](Request& r) { r.options["max_sequence_length"] = int64_t(0); }),
+              HasSubstr("max_sequence_length"));
+  EXPECT_THAT(said([](Request& r) { r.options["true_cfg_scale"] = 2.0; }), HasSubstr("true_cfg_scale"));
+}
+
+// model_index.json may leave it out, and holds nothing else that is no component.
+TEST(MochiPipeline, ReadsWhatItsFolderSaysOfEmptyPrompts) {
+  const std::filesystem::path folder =
+      std::filesystem::path(::testing::TempDir()) / "mochi_force_zeros" / "model";
+  std::filesystem::remove_all(folder.parent_path());
+  std::filesystem::create_directories(folder.parent_path());
+  std::filesystem::copy(pipeline_fixture("empty") / "model", folder,
+                        std::filesystem::copy_options::recursive);
+  const nlohmann::json index = read_json(folder / "model_index.json");
+  Request request = pipeline_request("empty", "guided");
+  request.model = folder.string();
+  const auto with = [&](const char* key, const nlohmann::json& value) {
+    nlohmann::json changed = index;
+    if (value.is_discarded())
+      changed.erase(key);
+    else
+      changed[key] = value;
+    std::ofstream(folder / "model_index.json") << changed;
+  };
+  constexpr const char* kKey = "force_zeros_for_empty_prompt";
+  EXPECT_TRUE(Folder(request).force_zeros_for_empty_prompt);
+  for (const auto& [value, expected] : {std::pair{nlohmann::json(true), true},
+                                        {nlohmann::json(false), false},
+                                        {nlohmann::json(nullptr), false},
+                                        {nlohmann::json(nlohmann::json::value_t::discarded), false}}) {
+    with(kKey, value);
+    EXPECT_EQ(Folder(request).force_zeros_for_empty_prompt, expected);
+  }
+  with(kKey, 1);
+  EXPECT_EQ(refusal(mochi_family(), request),
+            (folder / "model_index.json").string() +
+                ": force_zeros_for_empty_prompt = 1 should be true or false; ");
+  with("is_distilled", true);
+  EXPECT_THAT(refusal(mochi_family(), request), HasSubstr("unknown key is_distilled = true"));
+}
+
+TEST(MochiPipeline, FitMovesSizesToWhatTheModelMakes) {
+  Request request = pipeline_request("cut", "plain");
+  request.height = 89, request.width = 2, request.num_frames = 50;
+  const Request fitted = mochi_family().fit(request);
+  EXPECT_EQ(*fitted.height, 96);
+  EXPECT_EQ(*fitted.width, 16);
+  EXPECT_EQ(*fitted.num_frames, 49);
+}
+
+TEST(MochiPipeline, SameSeedSameBitsAndAnotherSeedAnother) {
+  Request request = mochi_family().resolve(pipeline_request("cut", "guided"));
+  request.steps = 2;
+  testing::expect_bits_of_the_seed(mochi_family(), request);
+}
+
+// Each side of the guidance is a forward of its own, and says so.
+TEST(MochiPipeline, EverySideIsABranch) {
+  const c10::InferenceMode inference;
+  const Request request = mochi_family().resolve(pipeline_request("cut", "guided"));
+  const auto backend = std::make_shared<testing::JointOnly>();
+  OneRun run;
+  const auto pipeline = mochi_family().open(request, run.context);
+  const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
+  attention::Site site;
+  site.branch = attention::Branch::Both;
+  pipeline->predict(*state, 0, Forward{*backend, run.recorder, site, {}});
+  ASSERT_EQ(backend->seen.size(), 6u);
+  for (size_t i = 0; i < 6; ++i)
+    EXPECT_EQ(backend->seen[i].site.branch, i < 3 ? attention::Branch::Cond : attention::Branch::Uncond);
+  EXPECT_EQ(backend->seen[0].rows, (std::vector<int64_t>{24, 40}));
+  EXPECT_EQ(backend->seen[3].rows, (std::vector<int64_t>{24, 1}));
+}
+
+TEST(MochiPipeline, PreviewIsAPictureOfTheLatents) {
+  testing::expect_preview(mochi_family(), mochi_family().resolve(pipeline_request("cut", "plain")),
+                          {3, 3, 8, 4});
+}
+
+TEST(MochiPipeline, SaysWhatIsCut) {
+  EXPECT_EQ(
+      testing::notices_of_encoding(mochi_family(), mochi_family().resolve(pipeline_request("cut", "guided"))),
+      (std::vector<std::string>{"the prompt is cut at 40 tokens (max_sequence_length)"}));
+}
+
+// A text encoder that nobody needs is not loaded.
+TEST(MochiPipeline, NoTextLoadsNoEncoder) {
+  Request request = pipeline_request("empty", "plain");
+  request.prompt = "";
+  request = mochi_family().resolve(request);
+  OneRun run;
+  int loads = 0;
+  run.context.progress = [&](decltype(Progress::what) what) {
+    const auto* phase = std::get_if<Phase>(&what);
+    loads += phase && phase->name == "load";
+  };
+  const c10::InferenceMode inference;
+  const auto pipeline = mochi_family().open(request, run.context);
+  const Conditioning c = pipeline->encode(request, run.context);
+  EXPECT_EQ(loads, 0);
+  EXPECT_EQ(c.embeds.sizes(), at::IntArrayRef({1, 0, 64}));
+  EXPECT_EQ(c.lengths.item<int64_t>(), 0);
+}
+
+TEST(MochiPipeline, ReadsTheReleasedNames) {
+  testing::expect_released_names(mochi_family(), pipeline_fixture("names.json"));
+}
+
+TEST(MochiPipeline, TheBenchIsTheReleasedModelAtItsLargestSize) {
+  const BenchModel model = mochi_family().bench("1-preview", {at::kMeta, at::kBFloat16});
+  EXPECT_EQ(model.latent_shape, (std::vector<int64_t>{1, 12, 28, 60, 106}));
+  EXPECT_EQ(model.tokens, 44'776);
+  EXPECT_NEAR(model.flops, 1667e12, 2e12);
+  EXPECT_THROW(mochi_family().bench("2", {at::kMeta, at::kBFloat16}), Error);
+}
+
+}  // namespace
+}  // namespace sagelab::mochi
