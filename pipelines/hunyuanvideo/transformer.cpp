@@ -35,14 +35,8 @@ void check_inputs(const TransformerConfig& c, const Inputs& in) {
   const int64_t batch = in.latents.size(0), tokens = grid_of(c, in.latents).tokens();
   check_condition({in.text, in.pooled, in.t, c.text_embed_dim, c.pooled_projection_dim}, in.latents,
                   "latents");
-  TORCH_CHECK(in.lengths.defined() && in.lengths.is_cpu() && in.lengths.scalar_type() == at::kLong &&
-                  in.lengths.sizes() == at::IntArrayRef({batch}),
-              "lengths should be int64 [", batch, "] on the CPU");
   const int64_t padded = in.text.size(1);
-  for (int64_t i = 0; i < batch; ++i) {
-    const auto length = in.lengths[i].item<int64_t>();
-    TORCH_CHECK(length >= 1 && length <= padded, "lengths should be 1 to ", padded, ", not ", length);
-  }
+  check_lengths(in.lengths, batch, 1, padded);
   TORCH_CHECK(in.guidance.defined() == c.guidance_embeds, "guidance should be ",
               c.guidance_embeds ? "given" : "undefined", ": guidance_embeds is ", c.guidance_embeds);
   TORCH_CHECK(!c.guidance_embeds || in.guidance.sizes() == at::IntArrayRef({batch}), "guidance should be [",

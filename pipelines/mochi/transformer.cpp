@@ -75,14 +75,7 @@ void check_inputs(const TransformerConfig& c, const Inputs& in) {
               "text should be [", batch, ", L, ", c.text_embed_dim, "], not ", in.text.sizes());
   TORCH_CHECK(in.text.scalar_type() == in.latents.scalar_type(), "text is ", in.text.scalar_type(),
               ", latents are ", in.latents.scalar_type());
-  TORCH_CHECK(in.lengths.defined() && in.lengths.is_cpu() && in.lengths.scalar_type() == at::kLong &&
-                  in.lengths.sizes() == at::IntArrayRef({batch}),
-              "lengths should be int64 [", batch, "] on the CPU");
-  const int64_t padded = in.text.size(1);
-  for (int64_t i = 0; i < batch; ++i) {
-    const auto length = in.lengths[i].item<int64_t>();
-    TORCH_CHECK(length >= 0 && length <= padded, "lengths should be 0 to ", padded, ", not ", length);
-  }
+  check_lengths(in.lengths, batch, 0, in.text.size(1));
   TORCH_CHECK(in.t.sizes() == at::IntArrayRef({batch}), "t should be [", batch, "], not ", in.t.sizes());
   TORCH_CHECK(in.positions.defined() && in.positions.sizes() == at::IntArrayRef({tokens, 3}) &&
                   in.positions.scalar_type() == at::kFloat,

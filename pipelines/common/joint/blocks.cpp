@@ -69,6 +69,17 @@ void check_condition(const Condition& c, const at::Tensor& latents, const char* 
                 " are ", latents.scalar_type());
 }
 
+void check_lengths(const at::Tensor& lengths, int64_t batch, int64_t least, int64_t padded) {
+  TORCH_CHECK(lengths.defined() && lengths.is_cpu() && lengths.scalar_type() == at::kLong &&
+                  lengths.sizes() == at::IntArrayRef({batch}),
+              "lengths should be int64 [", batch, "] on the CPU");
+  for (int64_t i = 0; i < batch; ++i) {
+    const auto length = lengths[i].item<int64_t>();
+    TORCH_CHECK(length >= least && length <= padded, "lengths should be ", least, " to ", padded, ", not ",
+                length);
+  }
+}
+
 void observe(const Forward& forward, const std::string& name, const at::Tensor& value) {
   if (forward.observe) forward.observe(name, value.clone());
 }

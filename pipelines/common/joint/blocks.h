@@ -58,6 +58,10 @@ struct Condition {
 // Throws c10::Error naming shapes and dtypes that do not fit. of: what the latents are called.
 void check_condition(const Condition& condition, const at::Tensor& latents, const char* of);
 
+// Throws c10::Error for lengths of a batch's texts that are no int64 [batch] on the CPU, or not from least to
+// padded.
+void check_lengths(const at::Tensor& lengths, int64_t batch, int64_t least, int64_t padded);
+
 // A copy that stays as it is, for who looks.
 void observe(const Forward& forward, const std::string& name, const at::Tensor& value);
 

@@ -20,7 +20,6 @@ usage: fixtures.py OUT_DIR [NAME...]
 import copy
 import json
 import pathlib
-import shutil
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -30,15 +29,16 @@ import tiny  # noqa: E402, before diffusers: it keeps that offline
 
 import double_single  # noqa: E402
 import forwards  # noqa: E402
+import padded_texts  # noqa: E402
 import torch  # noqa: E402
 from diffusers.models import embeddings  # noqa: E402
 from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoTransformer3DModel  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
 from tiny import far, perturb, randn, scale  # noqa: E402
 
 import mutants  # noqa: E402
 
-SCRIPTS = ("fixtures.py", "mutants.py", "attention.py", "../double_single.py", "../forwards.py", "../mutations.py")
+SCRIPTS = ("fixtures.py", "mutants.py", "attention.py", "../double_single.py", "../forwards.py", "../mutations.py",
+           "../padded_texts.py")
 FAR = (5, 3, 97)  # patches
 PARAMETERS = 12821012544  # published total
 
@@ -151,11 +151,7 @@ def cast(inputs, device, dtype):
 
 
 def half_outputs(model, inputs):
-    out = {}
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        for name, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
-            half = copy.deepcopy(model).to(device, dtype)
-            out[f"{name}.{device}"] = forward(half, cast(inputs, device, dtype)).float().cpu()
+    out = padded_texts.half_outputs(model, inputs, forward, cast)
     rounded = dict(inputs)
     if "guidance" in inputs:
         out["rounded.guidance"] = rounded["guidance"] = torch.tensor([6.0, 3.3, 7.7])[:len(inputs["guidance"])]
@@ -188,16 +184,6 @@ def samples(given, plain, double):
         yield out | {f"{k}.fp64": rows_of(k, v, i, video, length) for k, v in double.items()}
 
 
-def check_visible(name, wrong, right):
-    near = []
-    for label, value in wrong.items():
-        key = label.split("|")[1]
-        away, least = far(value, right[key]), 0 if key == "far.cos" else mutants.VISIBLE
-        if value.shape != right[key].shape or not away > least:
-            near.append(f"{label}: {away:.1e}")
-    assert not near, f"{name}: nobody could tell {', '.join(near)}"
-
-
 def make(name, folder):
     model, inputs = make_model(name)
     given, plain = named(inputs), stages(model, inputs)
@@ -207,29 +193,10 @@ def make(name, folder):
     grid = [size // patch for size, patch in zip(inputs["hidden_states"].shape[2:], model.x_embedder.proj.stride)]
     out |= tables(model, "rope", grid) | tables(model, "far", FAR) | half_outputs(model, inputs)
     wrong = {f"{label}|{key}": value for label, key, value in mutants.results(model, inputs, sys.modules[__name__])}
-    check_visible(name, wrong, out)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    model.save_pretrained(folder / "transformer")
-    file = folder / "transformer" / "config.json"
-    config = json.loads(file.read_text())
-    file.write_text(json.dumps({k: v for k, v in config.items() if k not in SPECS[name].get("omit", [])}, indent=2))
-    save_file(tiny.tidy(out), folder / "dump.safetensors")
-    save_file(tiny.tidy(wrong), folder / "mutants.safetensors")
-    for i, sample in enumerate(samples(given, plain, double)):
-        save_file(tiny.tidy(sample), folder / f"sample.{i}.safetensors")
-    return f"{len(wrong)} mutants, bf16 {far(out['bf16.cpu'], double['output']):.1e}, " \
-           f"fp32 {far(plain['output'], double['output']):.1e}"
-
-
-def released():
-    with torch.device("meta"):
-        model = HunyuanVideoTransformer3DModel()
-    shapes = {k: list(v.shape) for k, v in model.state_dict().items()}
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS
-    return shapes
+    padded_texts.check_visible(name, wrong, out, mutants.VISIBLE)
+    return padded_texts.save(folder, model, SPECS[name].get("omit", []), out, wrong, samples(given, plain, double))
 
 
 if __name__ == "__main__":
     out_dir = tiny.main(__file__, SCRIPTS, SPECS, make)
-    (out_dir / "released.json").write_text(json.dumps(released()))
+    (out_dir / "released.json").write_text(json.dumps(padded_texts.released(HunyuanVideoTransformer3DModel, PARAMETERS)))

@@ -11,7 +11,7 @@ usage: fixtures.py OUT_DIR [NAME...]
     bf16.cpu, fp16.cpu                   the output in half precision, as fp32; bf16.cuda, fp16.cuda where there is a GPU
   OUT_DIR/<name>/sample.I.safetensors    the inputs of sample I of it, its output, and its stages without padded rows:
     temb, patch_embed, caption_proj, block.I (video) and context.I (text)
-  OUT_DIR/<name>/mutants.safetensors     mutants.py's: the output that each would give
+  OUT_DIR/<name>/mutants.safetensors     mutants.py's: "<mutant>|output"
   OUT_DIR/released.json                  {key: shape} of the released transformer, whose config is the class defaults
 """
 
@@ -19,7 +19,6 @@ import contextlib
 import copy
 import json
 import pathlib
-import shutil
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -28,14 +27,15 @@ sys.path.append(str(HERE.parent))
 import tiny  # noqa: E402, before diffusers: it keeps that offline
 
 import forwards  # noqa: E402
+import padded_texts  # noqa: E402
 import torch  # noqa: E402
 from diffusers.models.transformers.transformer_mochi import MochiTransformer3DModel  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
 from tiny import far, perturb, randn, scale  # noqa: E402
 
 import mutants  # noqa: E402
 
-SCRIPTS = ("fixtures.py", "mutants.py", "attention.py", "../forwards.py", "../mutations.py")
+SCRIPTS = ("fixtures.py", "mutants.py", "attention.py", "../forwards.py", "../mutations.py",
+           "../padded_texts.py")
 FAR = (5, 3, 97)  # patches
 PARAMETERS = 10027677744  # published total
 
@@ -144,15 +144,6 @@ def cast(inputs, device, dtype):
     return {k: v.to(device) if k in kept else v.to(device, dtype) for k, v in inputs.items()}
 
 
-def half_outputs(model, inputs):
-    out = {}
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        for name, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
-            half = copy.deepcopy(model).to(device, dtype)
-            out[f"{name}.{device}"] = forward(half, cast(inputs, device, dtype)).float().cpu()
-    return out
-
-
 def named(inputs):
     names = dict(hidden_states="latents", encoder_hidden_states="text", timestep="t")
     return {names[k]: v for k, v in inputs.items() if k in names} | {
@@ -183,33 +174,13 @@ def make(name, folder):
     p = model.config.patch_size
     frames, height, width = inputs["hidden_states"].shape[2:]
     out = given | {"output": plain["output"], "output.fp64": double["output"], "far": positions(model, FAR),
-                   "positions": positions(model, (frames, height // p, width // p))} | half_outputs(model, inputs)
-    wrong = dict(mutants.results(model, inputs, sys.modules[__name__]))
-    near = [f"{k}: {far(v, plain['output']):.1e}" for k, v in wrong.items()
-            if not far(v, plain["output"]) > mutants.VISIBLE]
-    assert not near, f"{name}: nobody could tell {', '.join(near)}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    model.save_pretrained(folder / "transformer")
-    file = folder / "transformer" / "config.json"
-    config = json.loads(file.read_text())
-    file.write_text(json.dumps({k: v for k, v in config.items() if k not in SPECS[name].get("omit", [])}, indent=2))
-    save_file(tiny.tidy(out), folder / "dump.safetensors")
-    save_file(tiny.tidy(wrong), folder / "mutants.safetensors")
-    for i, sample in enumerate(samples(given, plain, double)):
-        save_file(tiny.tidy(sample), folder / f"sample.{i}.safetensors")
-    return f"{len(wrong)} mutants, bf16 {far(out['bf16.cpu'], double['output']):.1e}, " \
-           f"fp32 {far(plain['output'], double['output']):.1e}"
-
-
-def released():
-    with torch.device("meta"):
-        model = MochiTransformer3DModel()
-    shapes = {k: list(v.shape) for k, v in model.state_dict().items()}
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS
-    return shapes
+                   "positions": positions(model, (frames, height // p, width // p))}
+    out |= padded_texts.half_outputs(model, inputs, forward, cast)
+    wrong = {f"{label}|output": value for label, value in mutants.results(model, inputs, sys.modules[__name__])}
+    padded_texts.check_visible(name, wrong, out, mutants.VISIBLE)
+    return padded_texts.save(folder, model, SPECS[name].get("omit", []), out, wrong, samples(given, plain, double))
 
 
 if __name__ == "__main__":
     out_dir = tiny.main(__file__, SCRIPTS, SPECS, make)
-    (out_dir / "released.json").write_text(json.dumps(released()))
+    (out_dir / "released.json").write_text(json.dumps(padded_texts.released(MochiTransformer3DModel, PARAMETERS)))

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <tuple>
 
 #include "tests/pipelines/hunyuanvideo/fixture.h"
 #include "tests/support/transformer_habits.h"
@@ -28,37 +27,21 @@ TEST_P(BatchParity, IsTheirs) {
   EXPECT_TRUE(matches(run(open(GetParam()), inputs_of(dump_, config_)), dump_, "output", kBound));
 }
 
-// Ours stays within the bound of diffusers' own result, and outside it of every result that diffusers gives
-// with one thing wrong (tests/oracle/hunyuanvideo/mutants.py).
+// tests/oracle/hunyuanvideo/mutants.py
 TEST_P(BatchParity, EveryMutantFails) {
-  const Dump mutants(testing::fixture("hunyuanvideo", GetParam()) / "mutants.safetensors");
   static const std::map<std::string, size_t> kLeast = {
       {"picture", 304}, {"clip", 290}, {"odd_config", 257}, {"default_axes", 187}};
-  EXPECT_GE(mutants.tensors().size(), kLeast.at(GetParam())) << "a list that shrinks must be noticed";
-  const std::map<std::string, at::Tensor> ours = {
-      {"output", run(open(GetParam()), inputs_of(dump_, config_))},
-      {"far.cos", rope_table(config_, {5, 3, 97}, 0, at::kCPU).cos}};
-  for (const auto& [label, wrong] : mutants.tensors()) {
-    const std::string key = label.substr(label.find('|') + 1);
-    const double allowed = key == "far.cos" ? 0 : testing::tolerance(dump_, key, kBound);
-    EXPECT_LE(relative_l2(ours.at(key), dump_[key]), allowed);
-    EXPECT_GT(relative_l2(ours.at(key), wrong), 2 * allowed) << label << " is within reach of the bound";
-  }
+  testing::expect_every_mutant_fails(
+      {{"output", run(open(GetParam()), inputs_of(dump_, config_))},
+       {"far.cos", rope_table(config_, {5, 3, 97}, 0, at::kCPU).cos}},
+      dump_, Dump(testing::fixture("hunyuanvideo", GetParam()) / "mutants.safetensors"),
+      kLeast.at(GetParam()));
 }
 
-// Against the fp32 truth, half precision loses no more here than in diffusers on the same device.
 TEST_P(BatchParity, HalfPrecisionLosesNoMoreThanDiffusers) {
-  for (const auto& [key, device, dtype] : {std::tuple{"bf16.cpu", at::kCPU, at::kBFloat16},
-                                           {"fp16.cpu", at::kCPU, at::kHalf},
-                                           {"bf16.cuda", at::kCUDA, at::kBFloat16},
-                                           {"fp16.cuda", at::kCUDA, at::kHalf}}) {
-    if (device == at::kCUDA && !dump_.has(key)) continue;  // made without a GPU
-    const Target target{device, dtype};
-    const at::Tensor output = run(open(GetParam(), target), inputs_of(dump_, config_, target));
-    EXPECT_EQ(output.scalar_type(), dtype);
-    EXPECT_EQ(output.device().type(), device);
-    testing::expect_no_more_loss(output, dump_, key);
-  }
+  testing::expect_half_precision_loses_no_more(dump_, [&](const Target& target) {
+    return run(open(GetParam(), target), inputs_of(dump_, config_, target));
+  });
 }
 
 // Guidance that bf16 cannot hold is rounded where diffusers' pipeline rounds it: its own result is a hair's

@@ -93,9 +93,7 @@ TEST_P(SampleParity, TheSameCallGivesTheSameBits) {
   EXPECT_TRUE(at::equal(run(model_, in_), run(model_, in_)));
 }
 
-INSTANTIATE_TEST_SUITE_P(HunyuanVideo, SampleParity, ::testing::ValuesIn(kSamples), [](const auto& info) {
-  return fmt::format("{}_{}", info.param.name, info.param.index);
-});
+INSTANTIATE_TEST_SUITE_P(HunyuanVideo, SampleParity, ::testing::ValuesIn(kSamples), testing::sample_name);
 
 }  // namespace
 }  // namespace sagelab::hunyuanvideo

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <tuple>
 
 #include "tests/pipelines/mochi/fixture.h"
 #include "tests/support/transformer_habits.h"
@@ -16,7 +15,6 @@ namespace {
 using testing::Dump;
 using ::testing::HasSubstr;
 using testing::matches;
-using testing::relative_l2;
 
 class BatchParity : public ::testing::TestWithParam<const char*> {
  protected:
@@ -28,33 +26,19 @@ TEST_P(BatchParity, IsTheirs) {
   EXPECT_TRUE(matches(run(open(GetParam()), inputs_of(dump_, config_)), dump_, "output", kBound));
 }
 
-// Ours stays within the bound of diffusers' own result, and outside it of every result that diffusers gives
-// with one thing wrong (tests/oracle/mochi/mutants.py).
+// tests/oracle/mochi/mutants.py
 TEST_P(BatchParity, EveryMutantFails) {
-  const Dump mutants(testing::fixture("mochi", GetParam()) / "mutants.safetensors");
   static const std::map<std::string, size_t> kLeast = {
       {"picture", 200}, {"clip", 284}, {"odd_config", 201}, {"default_keys", 198}};
-  EXPECT_GE(mutants.tensors().size(), kLeast.at(GetParam())) << "a list that shrinks must be noticed";
-  const at::Tensor ours = run(open(GetParam()), inputs_of(dump_, config_));
-  const double allowed = testing::tolerance(dump_, "output", kBound);
-  EXPECT_LE(relative_l2(ours, dump_["output"]), allowed);
-  for (const auto& [label, wrong] : mutants.tensors())
-    EXPECT_GT(relative_l2(ours, wrong), 2 * allowed) << label << " is within reach of the bound";
+  testing::expect_every_mutant_fails({{"output", run(open(GetParam()), inputs_of(dump_, config_))}}, dump_,
+                                     Dump(testing::fixture("mochi", GetParam()) / "mutants.safetensors"),
+                                     kLeast.at(GetParam()));
 }
 
-// Against the fp32 truth, half precision loses no more here than in diffusers on the same device.
 TEST_P(BatchParity, HalfPrecisionLosesNoMoreThanDiffusers) {
-  for (const auto& [key, device, dtype] : {std::tuple{"bf16.cpu", at::kCPU, at::kBFloat16},
-                                           {"fp16.cpu", at::kCPU, at::kHalf},
-                                           {"bf16.cuda", at::kCUDA, at::kBFloat16},
-                                           {"fp16.cuda", at::kCUDA, at::kHalf}}) {
-    if (device == at::kCUDA && !dump_.has(key)) continue;  // made without a GPU
-    const Target target{device, dtype};
-    const at::Tensor output = run(open(GetParam(), target), inputs_of(dump_, config_, target));
-    EXPECT_EQ(output.scalar_type(), dtype);
-    EXPECT_EQ(output.device().type(), device);
-    testing::expect_no_more_loss(output, dump_, key);
-  }
+  testing::expect_half_precision_loses_no_more(dump_, [&](const Target& target) {
+    return run(open(GetParam(), target), inputs_of(dump_, config_, target));
+  });
 }
 
 // Blocks that stay in host memory compute the same.

@@ -3,40 +3,31 @@
 #pragma once
 
 #include <ATen/ATen.h>
-#include <fmt/format.h>
 
 #include <string>
 
 #include "pipelines/mochi/transformer.h"
-#include "tests/support/transformer_parity.h"
+#include "tests/support/padded_texts.h"
 
 namespace sagelab::mochi {
 inline constexpr const char* kFixtureNames[] = {"picture", "clip", "odd_config", "default_keys"};
 using testing::kBound;
 using testing::run;
 
+using testing::Sample;
+
 inline std::filesystem::path folder_of(const std::string& name) {
-  return testing::fixture("mochi", name) / "transformer";
+  return testing::transformer_folder("mochi", name);
 }
-
-// Of the whole batch.
 inline testing::Dump dump_of(const std::string& name) {
-  return testing::Dump(testing::fixture("mochi", name) / "dump.safetensors");
+  return testing::batch_dump("mochi", name);
 }
-
-// One sample of it, whose stages have no padded rows.
-struct Sample {
-  const char* name;
-  int index;
-};
+inline testing::Dump dump_of(const Sample& sample) {
+  return testing::sample_dump("mochi", sample);
+}
 inline constexpr Sample kSamples[] = {{"picture", 0},      {"clip", 0},        {"clip", 1},
                                       {"odd_config", 0},   {"odd_config", 1},  {"odd_config", 2},
                                       {"default_keys", 0}, {"default_keys", 1}};
-
-inline testing::Dump dump_of(const Sample& sample) {
-  return testing::Dump(testing::fixture("mochi", sample.name) /
-                       fmt::format("sample.{}.safetensors", sample.index));
-}
 
 inline TransformerConfig config_of(const std::string& name) {
   return testing::config_in<TransformerConfig>(folder_of(name));
