@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fixtures of transformers that leave padding out (tests/oracle/padded_texts.py): a whole batch, and each
-// sample of it without its padding.
+// Fixtures of transformers that leave padding out (tests/oracle/joint/padded_texts.py): a whole batch, and
+// each sample of it without its padding.
 #pragma once
 
 #include <fmt/format.h>

@@ -23,7 +23,7 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent))
+sys.path += [str(HERE.parent), str(HERE.parent / "joint")]
 
 import tiny  # noqa: E402, before diffusers: it keeps that offline
 
@@ -38,7 +38,7 @@ from tiny import far, perturb, randn, scale  # noqa: E402
 import mutants  # noqa: E402
 
 SCRIPTS = ("fixtures.py", "mutants.py", "attention.py", "../double_single.py", "../forwards.py", "../mutations.py",
-           "../padded_texts.py")
+           "../joint/padded_texts.py")
 FAR = (5, 3, 97)  # patches
 PARAMETERS = 12821012544  # published total
 
@@ -194,7 +194,8 @@ def make(name, folder):
     out |= tables(model, "rope", grid) | tables(model, "far", FAR) | half_outputs(model, inputs)
     wrong = {f"{label}|{key}": value for label, key, value in mutants.results(model, inputs, sys.modules[__name__])}
     padded_texts.check_visible(name, wrong, out, mutants.VISIBLE)
-    return padded_texts.save(folder, model, SPECS[name].get("omit", []), out, wrong, samples(given, plain, double))
+    files = {f"sample.{i}": sample for i, sample in enumerate(samples(given, plain, double))}
+    return padded_texts.save(folder, model, SPECS[name].get("omit", []), files | dict(dump=out, mutants=wrong))
 
 
 if __name__ == "__main__":

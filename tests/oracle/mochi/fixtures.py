@@ -22,7 +22,7 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent))
+sys.path += [str(HERE.parent), str(HERE.parent / "joint")]
 
 import tiny  # noqa: E402, before diffusers: it keeps that offline
 
@@ -35,7 +35,7 @@ from tiny import far, perturb, randn, scale  # noqa: E402
 import mutants  # noqa: E402
 
 SCRIPTS = ("fixtures.py", "mutants.py", "attention.py", "../forwards.py", "../mutations.py",
-           "../padded_texts.py")
+           "../joint/padded_texts.py")
 FAR = (5, 3, 97)  # patches
 PARAMETERS = 10027677744  # published total
 
@@ -178,7 +178,8 @@ def make(name, folder):
     out |= padded_texts.half_outputs(model, inputs, forward, cast)
     wrong = {f"{label}|output": value for label, value in mutants.results(model, inputs, sys.modules[__name__])}
     padded_texts.check_visible(name, wrong, out, mutants.VISIBLE)
-    return padded_texts.save(folder, model, SPECS[name].get("omit", []), out, wrong, samples(given, plain, double))
+    files = {f"sample.{i}": sample for i, sample in enumerate(samples(given, plain, double))}
+    return padded_texts.save(folder, model, SPECS[name].get("omit", []), files | dict(dump=out, mutants=wrong))
 
 
 if __name__ == "__main__":

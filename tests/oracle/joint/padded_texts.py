@@ -31,20 +31,19 @@ def check_visible(name, wrong, right, visible):
     assert not near, f"{name}: nobody could tell {', '.join(near)}"
 
 
-def save(folder, model, omit, dump, wrong, samples):
-    """omit: keys that the config leaves out. samples: the tensors of each. Returns what to say."""
+def save(folder, model, omit, files):
+    """omit: keys that the config leaves out. files: {stem: tensors}, "dump" and "mutants" among them. Returns what to say."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model.save_pretrained(folder / "transformer")
     file = folder / "transformer" / "config.json"
     config = json.loads(file.read_text())
     file.write_text(json.dumps({k: v for k, v in config.items() if k not in omit}, indent=2))
-    save_file(tiny.tidy(dump), folder / "dump.safetensors")
-    save_file(tiny.tidy(wrong), folder / "mutants.safetensors")
-    for i, sample in enumerate(samples):
-        save_file(tiny.tidy(sample), folder / f"sample.{i}.safetensors")
-    truth = dump["output.fp64"]
-    return f"{len(wrong)} mutants, bf16 {tiny.far(dump['bf16.cpu'], truth):.1e}, fp32 {tiny.far(dump['output'], truth):.1e}"
+    for stem, tensors in files.items():
+        save_file(tiny.tidy(tensors), folder / f"{stem}.safetensors")
+    dump, truth = files["dump"], files["dump"]["output.fp64"]
+    return f"{len(files['mutants'])} mutants, bf16 {tiny.far(dump['bf16.cpu'], truth):.1e}, " \
+           f"fp32 {tiny.far(dump['output'], truth):.1e}"
 
 
 def released(kind, parameters):
