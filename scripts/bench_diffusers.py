@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times one denoising forward of diffusers' own transformer with random weights: what `sagelab bench model` stands beside.
 
-bench_diffusers.py 2b|5b|1.5|schnell|dev|sd3-medium|sd3.5-large|sd3.5-medium [--attention default|flash|cudnn|efficient ...] [--repeat N]
+bench_diffusers.py 2b|5b|1.5|schnell|dev|sd3-medium|sd3.5-large|sd3.5-medium|mochi [--attention default|flash|cudnn|efficient ...] [--repeat N]
 Prints one JSON line per attention backend: median, min and max milliseconds at the default size. CogVideoX: batch 2;
-FLUX.1 and Stable Diffusion 3 at 1024x1024: batch 1.
+FLUX.1 and Stable Diffusion 3 at 1024x1024, Mochi at 163 frames of 848x480: batch 1.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import pathlib
 import statistics
 
 import torch
-from diffusers import CogVideoXTransformer3DModel, FluxTransformer2DModel, SD3Transformer2DModel
+from diffusers import CogVideoXTransformer3DModel, FluxTransformer2DModel, MochiTransformer3DModel, SD3Transformer2DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -23,6 +23,7 @@ FLUX = {"schnell": (256, False), "dev": (512, True)}  # rows of text, guidance a
 SD3 = {  # heads and layers, side of the position table, more of the config
     "sd3-medium": (24, 192, {}), "sd3.5-large": (38, 192, {"qk_norm": "rms_norm"}),
     "sd3.5-medium": (24, 384, {"qk_norm": "rms_norm", "dual_attention_layers": tuple(range(13))})}
+MOCHI = ("mochi",)
 BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION,
             "efficient": SDPBackend.EFFICIENT_ATTENTION}
 
@@ -34,6 +35,8 @@ def model_of(variant):
         count, side, more = SD3[variant]
         return SD3Transformer2DModel.from_config({"num_layers": count, "num_attention_heads": count,
                                                   "caption_projection_dim": 64 * count, "pos_embed_max_size": side} | more)
+    if variant in MOCHI:
+        return MochiTransformer3DModel.from_config({})
     config = json.loads((CONFIGS / f"cogvideox_{variant}/transformer/config.json").read_text())
     return CogVideoXTransformer3DModel.from_config(config)
 
@@ -77,7 +80,17 @@ def sd3_inputs(dtype):
             "pooled_projections": draw(1, 2048), "timestep": torch.tensor([500.0], device="cuda"), "return_dict": False}
 
 
+def mochi_inputs(dtype):
+    generator = torch.Generator("cuda").manual_seed(1)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, device="cuda", dtype=dtype)
+    return {"hidden_states": draw(1, 12, 28, 60, 106), "encoder_hidden_states": draw(1, 256, 4096),
+            "encoder_attention_mask": torch.ones(1, 256, dtype=torch.bool, device="cuda"),
+            "timestep": torch.tensor([500.0], device="cuda"), "return_dict": False}
+
+
 def inputs(model, variant, dtype):
+    if variant in MOCHI:
+        return mochi_inputs(dtype)
     if variant in FLUX:
         return flux_inputs(model, variant, dtype)
     if variant in SD3:
@@ -112,7 +125,7 @@ def milliseconds(call):
 @torch.inference_mode()
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("variant", choices=[*SIZES, *FLUX, *SD3])
+    parser.add_argument("variant", choices=[*SIZES, *FLUX, *SD3, *MOCHI])
     parser.add_argument("--attention", nargs="+", default=["default"], choices=["default", *BACKENDS])
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
