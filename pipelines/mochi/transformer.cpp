@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "pipelines/core/modulate/rms.h"
+#include "pipelines/core/modulate/swiglu.h"
 
 namespace sagelab::mochi {
 namespace {
@@ -58,13 +59,9 @@ Projections make_projections(const Weights& attn, const TransformerConfig& c, co
 
 // rows [1, S, W]: out(value * SiLU(gate)) takes their place, where in(rows) is [value, gate].
 void feed_forward_swiglu_(const FeedForward& ff, const at::Tensor& rows) {
-  const int64_t width = ff.out.weight.size(1);
-  const at::Tensor both = at::empty({rows.size(0), rows.size(1), 2 * width}, rows.options());
+  const at::Tensor both = at::empty({rows.size(0), rows.size(1), ff.in.weight.size(0)}, rows.options());
   linear_into(ff.in, rows, both);
-  const at::Tensor value = both.narrow(2, 0, width);
-  at::Tensor gate = both.narrow(2, width, width);
-  value.mul_(at::silu_(gate));
-  linear_into(ff.out, value, rows);
+  linear_into(ff.out, swiglu_(both), rows);
 }
 
 void check_inputs(const TransformerConfig& c, const Inputs& in) {

@@ -69,6 +69,17 @@ bool add_rms_gated_cuda(const at::Tensor& x, const at::Tensor& y, const at::Tens
   return rms_cuda(y, gate, eps, x, true);
 }
 
+bool swiglu_cuda(const at::Tensor& both) {
+  const int64_t dim = both.size(2) / 2;
+  if (!kernel_scalar(both.scalar_type()) || dim % 8 || !rows_fit(both)) return false;
+  const c10::cuda::CUDAGuard guard(both.device());
+  const kernel::SwigluParams p{both.data_ptr(), both.stride(0), both.stride(1),
+                               both.size(0),    both.size(1),   int(dim)};
+  C10_CUDA_CHECK(
+      kernel::launch_swiglu(p, *kernel_scalar(both.scalar_type()), c10::cuda::getCurrentCUDAStream()));
+  return true;
+}
+
 bool norm_modulate_cuda(at::Tensor& out, const at::Tensor& x, const LayerNorm& norm,
                         std::span<const Modulation> spans) {
   if (!activations_fit(x, spans.size())) return false;

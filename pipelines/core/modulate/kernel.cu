@@ -131,6 +131,18 @@ __global__ __launch_bounds__(kThreads) void rms_kernel(const __grid_constant__ R
   }
 }
 
+template <class T>
+__global__ __launch_bounds__(kThreads) void swiglu_kernel(const __grid_constant__ SwigluParams p) {
+  const int64_t from = int64_t(blockIdx.y) * p.x_batch + int64_t(blockIdx.x) * p.x_row;
+  for (int column = threadIdx.x * kVector; column < p.dim; column += kThreads * kVector) {
+    const Pack<T> value = load_pack<T>(p.x, from + column), gate = load_pack<T>(p.x, from + p.dim + column);
+    Pack<T> out;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) out.set(i, value[i] * (gate[i] / (1.f + expf(-gate[i]))));
+    store_pack(p.x, from + column, out);
+  }
+}
+
 // Calls f<kPacks>() for rows of dim elements.
 template <class F>
 cudaError_t with_packs(int dim, F f) {
@@ -148,6 +160,12 @@ cudaError_t norm_modulate(const NormModulateParams& p, cudaStream_t stream) {
     norm_modulate_kernel<T, kPacks><<<dim3(unsigned(p.rows), unsigned(p.batch)), kThreads, 0, stream>>>(p);
     return cudaGetLastError();
   });
+}
+
+template <class T>
+cudaError_t swiglu(const SwigluParams& p, cudaStream_t stream) {
+  swiglu_kernel<T><<<dim3(unsigned(p.rows), unsigned(p.batch)), kThreads, 0, stream>>>(p);
+  return cudaGetLastError();
 }
 
 template <class T>
@@ -187,6 +205,10 @@ cudaError_t launch_norm_modulate(const NormModulateParams& params, Scalar scalar
 
 cudaError_t launch_add_gated(const AddGatedParams& params, Scalar scalar, cudaStream_t stream) {
   return with_scalar(params, scalar, [&]<class T>() { return add_gated<T>(params, stream); });
+}
+
+cudaError_t launch_swiglu(const SwigluParams& params, Scalar scalar, cudaStream_t stream) {
+  return with_scalar(params, scalar, [&]<class T>() { return swiglu<T>(params, stream); });
 }
 
 cudaError_t launch_rms(const RmsParams& params, Scalar scalar, cudaStream_t stream) {

@@ -56,9 +56,16 @@ struct RmsParams {
   bool adds = false;  // out += rms(x) tanh(factor), else out = rms(x) (1 + factor)
 };
 
+struct SwigluParams {
+  void* x = nullptr;  // [B, S, 2 dim], rows contiguous: value and gate; the value becomes value * SiLU(gate)
+  int64_t x_batch = 0, x_row = 0, batch = 0, rows = 0;
+  int dim = 0;  // larger than kMaxDim, too
+};
+
 // dim: a multiple of 8 up to kMaxDim; every row and operand starts on 16 bytes.
 cudaError_t launch_norm_modulate(const NormModulateParams& params, Scalar scalar, cudaStream_t stream);
 cudaError_t launch_add_gated(const AddGatedParams& params, Scalar scalar, cudaStream_t stream);
 cudaError_t launch_rms(const RmsParams& params, Scalar scalar, cudaStream_t stream);
+cudaError_t launch_swiglu(const SwigluParams& params, Scalar scalar, cudaStream_t stream);
 
 }  // namespace sagelab::kernel
