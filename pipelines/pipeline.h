@@ -49,8 +49,8 @@ class Pipeline {
   // One guided prediction: owns classifier-free guidance and its casts.
   virtual at::Tensor predict(const State& state, int i, const Forward& forward) = 0;
   virtual void advance(State& state, int i, const at::Tensor& prediction) = 0;
-  // A cheap picture of the latents as they stand.
-  virtual at::Tensor preview(const State& state) = 0;  // [T, 3, h, w] in [-1, 1], any device
+  // A cheap picture of latents in the form of the state's: [T, 3, h, w] in [-1, 1], any device.
+  virtual at::Tensor preview(const State& state, const at::Tensor& latents) = 0;
   // latents as the last advance left them -> [T, 3, H, W] in [-1, 1], not clamped, any device.
   virtual at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) = 0;
 };

@@ -176,9 +176,8 @@ void CogVideoX::advance(State& state, int i, const at::Tensor& prediction) {
                       .to(state.conditioning.embeds.scalar_type());
 }
 
-at::Tensor CogVideoX::preview(const State& base) {
-  const auto& state = static_cast<const CogVideoXState&>(base);
-  return principal_colours(state.latents[0].slice(0, state.padding));
+at::Tensor CogVideoX::preview(const State& state, const at::Tensor& latents) {
+  return principal_colours(latents[0].slice(0, static_cast<const CogVideoXState&>(state).padding));
 }
 
 at::Tensor CogVideoX::decode(const at::Tensor& latents, const Request& request, const RunContext& run) {

@@ -76,7 +76,7 @@ class CogVideoX final : public Pipeline {
   void advance(State& state, int i, const at::Tensor& prediction) override;
   // The latents' three principal components as red, green and blue: checkpoints carry no factors for a better
   // one.
-  at::Tensor preview(const State& state) override;
+  at::Tensor preview(const State& state, const at::Tensor& latents) override;
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:

@@ -63,6 +63,9 @@ class DdimSampler : public Sampler {
   const std::vector<double>& timesteps() const override { return schedule_.timesteps(); }
   at::Tensor step(const at::Tensor& prediction, int i, const at::Tensor& latents,
                   at::Generator& generator) override;
+  at::Tensor denoised(const at::Tensor& prediction, int i, const at::Tensor& latents) const override {
+    return schedule_.denoised(prediction, i, latents);
+  }
   const Schedule& schedule() const { return schedule_; }
 
  private:
@@ -76,6 +79,9 @@ class DpmSampler : public Sampler {
   const std::vector<double>& timesteps() const override { return schedule_.timesteps(); }
   at::Tensor step(const at::Tensor& prediction, int i, const at::Tensor& latents,
                   at::Generator& generator) override;
+  at::Tensor denoised(const at::Tensor& prediction, int i, const at::Tensor& latents) const override {
+    return schedule_.denoised(prediction, i, latents);
+  }
   std::map<std::string, at::Tensor> memory() const override;
   void restore(const std::map<std::string, at::Tensor>& memory) override;
   const Schedule& schedule() const { return schedule_; }

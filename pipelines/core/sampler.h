@@ -23,6 +23,8 @@ class Sampler {
   // (the one that made the latents). Returns the next latents in latents' dtype.
   virtual at::Tensor step(const at::Tensor& prediction, int i, const at::Tensor& latents,
                           at::Generator& generator) = 0;
+  // The clean latents that a prediction at step i stands for: previews are made of them.
+  virtual at::Tensor denoised(const at::Tensor& prediction, int i, const at::Tensor& latents) const = 0;
   // What it keeps from step to step, by name. restore() puts it back, on the latents' device: the next step
   // is then as if those before it had been made. Throws sagelab::Error for what is not its own.
   virtual std::map<std::string, at::Tensor> memory() const { return {}; }

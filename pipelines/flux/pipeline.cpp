@@ -147,9 +147,8 @@ void Flux::advance(State& state, int i, const at::Tensor& prediction) {
   state.latents = state.sampler->step(prediction, i, state.latents, state.generator);
 }
 
-at::Tensor Flux::preview(const State& base) {
-  const auto& state = static_cast<const FluxState&>(base);
-  return principal_colours(unpack(state.latents, state.grid));
+at::Tensor Flux::preview(const State& state, const at::Tensor& latents) {
+  return principal_colours(unpack(latents, static_cast<const FluxState&>(state).grid));
 }
 
 at::Tensor Flux::decode(const at::Tensor& latents, const Request& request, const RunContext& run) {

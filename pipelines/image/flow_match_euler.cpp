@@ -138,7 +138,9 @@ at::Tensor FlowMatchEuler::step(const at::Tensor& prediction, int i, const at::T
 }
 
 at::Tensor FlowMatchEuler::denoised(const at::Tensor& prediction, int i, const at::Tensor& latents) const {
-  return latents.to(at::kFloat) - sigma(i, latents.device()) * prediction.to(at::kFloat);
+  const auto device = latents.device();
+  const Tensor left = sigma(sigmas_.size(0) - 1, device) - sigma(i, device);
+  return latents.to(at::kFloat) + left * prediction.to(at::kFloat);
 }
 
 }  // namespace sagelab

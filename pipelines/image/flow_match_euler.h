@@ -63,8 +63,8 @@ class FlowMatchEuler : public Sampler {
   // returns prediction's dtype, as diffusers does. Draws nothing; keeps nothing from step to step.
   at::Tensor step(const at::Tensor& prediction, int i, const at::Tensor& latents,
                   at::Generator& generator) override;
-  // The clean latents that a prediction at step i stands for, fp32: previews are made of it.
-  at::Tensor denoised(const at::Tensor& prediction, int i, const at::Tensor& latents) const;
+  // fp32: straight on to where the picture is done.
+  at::Tensor denoised(const at::Tensor& prediction, int i, const at::Tensor& latents) const override;
 
  private:
   at::Tensor sigma(int64_t i, const at::Device& device) const;  // [] fp32, without waiting for the device

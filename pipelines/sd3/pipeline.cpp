@@ -171,8 +171,8 @@ void StableDiffusion3::advance(State& state, int i, const at::Tensor& prediction
   state.latents = state.sampler->step(prediction, i, state.latents, state.generator);
 }
 
-at::Tensor StableDiffusion3::preview(const State& state) {
-  return principal_colours(state.latents);
+at::Tensor StableDiffusion3::preview(const State&, const at::Tensor& latents) {
+  return principal_colours(latents);
 }
 
 at::Tensor StableDiffusion3::decode(const at::Tensor& latents, const Request& request,

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "pipelines/registry.h"
+#include "tests/support/no_sampler.h"
 
 namespace sagelab::testing {
 
@@ -46,6 +47,7 @@ class FakePipeline final : public Pipeline {
     auto state = std::make_unique<State>();
     state->latents = at::full({1, *request.num_frames, hooks_->latents}, 0.25);
     state->conditioning = std::move(conditioning);
+    state->sampler = std::make_unique<NoSampler>();
     state->steps = *request.steps;
     return state;
   }
@@ -55,7 +57,7 @@ class FakePipeline final : public Pipeline {
     return state.latents;
   }
   void advance(State&, int, const at::Tensor&) override {}
-  at::Tensor preview(const State&) override {
+  at::Tensor preview(const State&, const at::Tensor&) override {
     hooks_->preview();
     return at::zeros({1, 3, 4, 4});
   }

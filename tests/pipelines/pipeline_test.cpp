@@ -15,6 +15,7 @@
 #include "attention/error.h"
 #include "pipelines/core/safetensors.h"
 #include "pipelines/registry.h"
+#include "tests/support/no_sampler.h"
 
 namespace sagelab {
 namespace {
@@ -28,14 +29,6 @@ struct NamedBackend : attention::Backend {
   std::string unsupported(const attention::Problem&) const override { return {}; }
   attention::Output run(const attention::Call&, attention::Recorder&) const override { return {}; }
   std::string text;
-};
-
-struct NoSampler : Sampler {
-  std::vector<double> times;
-  const std::vector<double>& timesteps() const override { return times; }
-  at::Tensor step(const at::Tensor&, int, const at::Tensor& latents, at::Generator&) override {
-    return latents;
-  }
 };
 
 struct FakePipeline : Pipeline {
@@ -62,7 +55,7 @@ struct FakePipeline : Pipeline {
     auto state = std::make_unique<State>();
     state->latents = at::zeros({1, 2, 3});
     state->conditioning = std::move(conditioning);
-    state->sampler = std::make_unique<NoSampler>();
+    state->sampler = std::make_unique<testing::NoSampler>();
     state->steps = request.steps.value();
     return state;
   }
@@ -74,8 +67,8 @@ struct FakePipeline : Pipeline {
   void advance(State& state, int i, const at::Tensor& prediction) override {
     state.latents = state.latents + prediction + (i + 1 == state.steps ? last : 0);
   }
-  at::Tensor preview(const State& state) override {
-    return at::full({2, 3, 4, 4}, state.latents.max().item<float>() / 10);
+  at::Tensor preview(const State&, const at::Tensor& latents) override {
+    return at::full({2, 3, 4, 4}, latents.max().item<float>() / 20);
   }
   at::Tensor decode(const at::Tensor&, const Request&, const RunContext&) override {
     on_decode();
@@ -131,6 +124,18 @@ TEST_F(Loop, SaysPhasesAndStepsInOrder) {
   EXPECT_EQ(result.notices, std::vector<std::string>{"a notice"});
   EXPECT_TRUE(pipeline.inference);
   EXPECT_FALSE(c10::InferenceMode::is_enabled());
+}
+
+TEST_F(Loop, APreviewIsOfWhatTheStepLeadsTo) {
+  request.preview = 1;
+  std::vector<int> seen;
+  RunContext run = context();
+  run.progress = [&](decltype(Progress::what) what) {
+    if (const auto* step = std::get_if<Step>(&what)) seen.push_back(step->preview->pixels.at(0));
+  };
+  generate(pipeline, request, "", run);
+  // Latents of 0, 1, 2, 3 before the steps, and nine more: n / 20 in [-1, 1], as 8 bits.
+  EXPECT_EQ(seen, (std::vector<int>{185, 191, 198, 204}));
 }
 
 TEST_F(Loop, TellsEachForwardWhereItIs) {

@@ -33,7 +33,7 @@ inline void expect_preview(const Family& family, const Request& request, at::Int
   OneRun run;
   const auto pipeline = family.open(request, run.context);
   const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
-  const at::Tensor preview = pipeline->preview(*state);
+  const at::Tensor preview = pipeline->preview(*state, state->latents);
   EXPECT_EQ(preview.sizes(), sizes);
   EXPECT_LE(preview.abs().max().item<float>(), 1);
   EXPECT_GT(preview.std().item<float>(), 0.2);

@@ -83,7 +83,7 @@ def dump(case, out):
     for i, t in enumerate(scheduler.timesteps):
         v = torch.randn(x.shape, generator=generator).to(dtype)
         out[f"{name}.x.{i}"], out[f"{name}.v.{i}"] = x, v
-        out[f"{name}.x0.{i}"] = x.float() - scheduler.sigmas[i] * v.float()
+        out[f"{name}.x0.{i}"] = x.float() + (scheduler.sigmas[-1] - scheduler.sigmas[i]) * v.float()
         x = scheduler.step(v, t, x, return_dict=False)[0]
     out[f"{name}.x.{case['steps']}"] = x
     return dict(case, mu=mu)

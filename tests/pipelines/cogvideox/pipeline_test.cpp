@@ -244,7 +244,7 @@ TEST(CogVideoXPipeline, PreviewIsAPictureOfTheLatents) {
   const Request request = cogvideox_family().resolve(request_of("1.5"));
   CogVideoX pipeline(request);
   const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
-  const at::Tensor preview = pipeline.preview(*state);
+  const at::Tensor preview = pipeline.preview(*state, state->latents);
   EXPECT_EQ(preview.sizes(), at::IntArrayRef({3, 3, 6, 10}));  // the padding frame is not shown
   EXPECT_LE(preview.abs().max().item<float>(), 1);
   EXPECT_GT(preview.std().item<float>(), 0.2);
