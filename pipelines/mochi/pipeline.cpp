@@ -156,8 +156,8 @@ void Mochi::advance(State& state, int i, const at::Tensor& prediction) {
                       .to(state.conditioning.embeds.scalar_type());
 }
 
-at::Tensor Mochi::preview(const State& state) {
-  return principal_colours(state.latents[0].transpose(0, 1));
+at::Tensor Mochi::preview(const State&, const at::Tensor& latents) {
+  return principal_colours(latents[0].transpose(0, 1));
 }
 
 at::Tensor Mochi::decode(const at::Tensor& latents, const Request& request, const RunContext& run) {

@@ -58,7 +58,7 @@ class Mochi final : public Pipeline {
                                  const RunContext& run) override;
   at::Tensor predict(const State& state, int i, const Forward& forward) override;
   void advance(State& state, int i, const at::Tensor& prediction) override;
-  at::Tensor preview(const State& state) override;
+  at::Tensor preview(const State& state, const at::Tensor& latents) override;
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:
