@@ -21,7 +21,7 @@ AutoencoderKLConfig::AutoencoderKLConfig(Config& config) {
   layers_per_block = config.size("layers_per_block", layers_per_block, kMostLayers);
   norm_num_groups = config.size("norm_num_groups", norm_num_groups, kMostWidth);
   block_out_channels = block_widths_of(config, block_out_channels, norm_num_groups);
-  require_blocks(config, "up_block_types", "UpDecoderBlock2D", block_out_channels.size());
+  require_blocks(config, "up_block_types", "UpDecoderBlock2D", block_out_channels.size(), 1);
   sample_size = config.size("sample_size", sample_size, kMostWidth);
   scaling_factor = scaling_factor_of(config, scaling_factor);
   if (config.has("shift_factor"))

@@ -3,8 +3,7 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
-
+#include "pipelines/common/autoencoder/mid_attention.h"
 #include "pipelines/run.h"
 
 namespace sagelab {
@@ -46,37 +45,6 @@ struct Resnet {
   }
 };
 
-// diffusers' names before Attention was one class.
-struct Names {
-  const char *q, *k, *v, *out;
-};
-constexpr Names kNames{"to_q", "to_k", "to_v", "to_out.0"}, kOldNames{"query", "key", "value", "proj_attn"};
-
-// One head as wide as the block, over all places of the picture.
-struct MidAttention {
-  GroupNorm group_norm;
-  Linear q, k, v, out;
-
-  MidAttention(const Weights& w, int64_t channels, const AutoencoderKLConfig& config)
-      : group_norm(w / "group_norm", config.norm_num_groups, channels, kEps) {
-    const Names& names = w.has("to_q.weight") || !w.has("query.weight") ? kNames : kOldNames;
-    q = w.linear(names.q, channels, channels);
-    k = w.linear(names.k, channels, channels);
-    v = w.linear(names.v, channels, channels);
-    out = w.linear(names.out, channels, channels);
-  }
-
-  Tensor operator()(const Tensor& x) const {
-    const int64_t channels = x.size(1);
-    Tensor rows = group_norm(x.flatten(2)).transpose(1, 2);  // [1, HW, C]
-    const auto heads = [&](const Linear& linear) { return linear(rows).unsqueeze(1); };
-    PlainAttention attention{heads(q), heads(k), heads(v), {}, 1 / std::sqrt(double(channels))};
-    rows = plain_attention(attention).squeeze(1);
-    attention = {};
-    return out(rows).transpose(1, 2).reshape(x.sizes()) + x;
-  }
-};
-
 struct Block {
   std::vector<Resnet> resnets;
   std::optional<Conv2d> upsampler;
@@ -108,7 +76,7 @@ struct AutoencoderKL::Net {
     conv_in = Conv2d(w / "conv_in", channels, c.latent_channels, {3, 1, 1});
     for (int64_t j = 0; j < 2; ++j) mid.emplace_back(w / "mid_block" / "resnets" / j, channels, channels, c);
     if (c.mid_block_add_attention)
-      attention.emplace(w / "mid_block" / "attentions" / int64_t(0), channels, c);
+      attention.emplace(w / "mid_block" / "attentions" / int64_t(0), channels, c.norm_num_groups, kEps);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t out = widths[count - 1 - i];
       const Weights block = w / "up_blocks" / i;

@@ -50,8 +50,9 @@ double scaling_factor_of(Config& config, double fallback) {
   return factor;
 }
 
-void require_blocks(Config& config, const std::string& key, const std::string& type, size_t count) {
-  if (config.texts(key, {type}) != std::vector<std::string>(count, type))
+void require_blocks(Config& config, const std::string& key, const std::string& type, size_t count,
+                    size_t fallback) {
+  if (config.texts(key, std::vector<std::string>(fallback, type)) != std::vector<std::string>(count, type))
     throw Error(
         fmt::format("{}: {} is not supported (only {} times \"{}\", one for each of block_out_channels)",
                     config.where(), key, count, type));

@@ -17,7 +17,8 @@ Activation act_fn_of(Config& config);
 std::vector<int64_t> block_widths_of(Config& config, const std::vector<int64_t>& fallback, int64_t groups);
 // scaling_factor, above 0.
 double scaling_factor_of(Config& config, double fallback);
-// A list that names one type of block for each of `count`, and no other.
-void require_blocks(Config& config, const std::string& key, const std::string& type, size_t count);
+// A list that names one type of block for each of `count`, and no other; absent: of `fallback`.
+void require_blocks(Config& config, const std::string& key, const std::string& type, size_t count,
+                    size_t fallback);
 
 }  // namespace sagelab
