@@ -308,8 +308,10 @@ int Generate::run() const {
   if (folder) folder->make();
   catch_interrupt();
   Session session;
-  for (const auto& take : all)
-    if (code = make(session, take, plan, capture); code != kDone) break;
+  for (size_t i = 0; i < all.size(); ++i) {
+    session.expect(i + 1 < all.size() ? std::vector{all[i + 1].request} : std::vector<Request>{});
+    if (code = make(session, all[i], plan, capture); code != kDone) break;
+  }
   return code;
 }
 

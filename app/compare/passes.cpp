@@ -34,7 +34,9 @@ class Runner {
       : session_(session),
         order_(order),
         line_(stderr, isatty(STDERR_FILENO) != 0),
-        count_(order.specs.size() + 1 + (has_checks(order) ? order.specs.size() : 0)) {}
+        count_(order.specs.size() + 1 + (has_checks(order) ? order.specs.size() : 0)) {
+    session_.expect({order_.request});  // all of it stays from run to run, where there is room
+  }
 
   // attention: what serves, where that is not the spec itself.
   Pass run(size_t i, const std::string& what, const std::string& attention,

@@ -157,6 +157,7 @@ void Program::start_next() {
   next->status = Status::Running;
   next->attention = next->request.attention;
   auto hooks = comparisons_.hooks(next->id, [this](ui::Id a) { return state_.result(a) != nullptr; });
+  session_.expect({next->request});  // in a window another run may always follow
   next->session = session_.submit(next->request, latents, {}, std::move(hooks));
   changed_ = true;
 }

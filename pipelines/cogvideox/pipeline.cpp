@@ -95,6 +95,7 @@ void CogVideoX::expect(std::vector<Request> requests) {
   for (const Request& request : requests)
     for (Text& text : texts_of(request)) all.push_back(std::move(text));
   rows_.expect(std::move(all));
+  residence_.expect(!requests.empty());
 }
 
 void CogVideoX::encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run) {
@@ -186,7 +187,7 @@ at::Tensor CogVideoX::decode(const at::Tensor& latents, const Request& request, 
                 {1, geometry.frames, folder_.vae.latent_channels, geometry.height, geometry.width});
   const bool tiled = request.vae_tiling == "on";
   const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
-  residence_.make_room(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
+  residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
   residence_.load(vae_, "vae", run, [&](const Weights& w) { return VaeDecoder(w, folder_.vae); });
   const at::Tensor z = latents.slice(1, geometry.padding)
                            .permute({0, 2, 1, 3, 4})

@@ -45,10 +45,13 @@ bool frees_encoders(const Request& request) {
 Peaks peaks_of(const Needs& needs, const Request& request, int64_t available) {
   const bool keeps = request.offload == "none";
   const int64_t encoders = keeps ? needs.encoders : 0, decode = needs.vae + needs.decode;
-  const bool stays = keeps || decode + needs.transformer <= available;
+  // Few of streamed blocks are on the device, and bringing all of them to the host again takes long.
+  const bool streamed = request.offload == "layers" && request.device != "cpu";
+  const bool stays = keeps || (streamed && decode + needs.transformer <= available);
+  const int64_t until_freed = frees_encoders(request) ? needs.transformer : 0;
   return {{"encode", needs.encoders + needs.encode},
           {"denoise", encoders + needs.transformer + needs.denoise},
-          {"decode", decode + encoders + (stays ? needs.transformer : 0)}};
+          {"decode", stays ? decode + encoders + needs.transformer : std::max(decode, until_freed)}};
 }
 
 Plan::Component component_of(const std::string& name, const std::vector<TensorInfo>& files, int64_t bytes,

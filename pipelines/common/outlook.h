@@ -32,8 +32,8 @@ struct Needs {
   int64_t encoders = 0, transformer = 0, vae = 0;
   int64_t encode = 0, denoise = 0, decode = 0;
 };
-// Components stay for the next run unless offload or the decoding need their room. available: bytes that
-// tensors may take in all.
+// Of a run that no other follows; where one does, what fits may stay for it. available: bytes that tensors
+// may take in all.
 Peaks peaks_of(const Needs& needs, const Request& request, int64_t available);
 
 // What a run asks of attention, and its peaks; both of a request with device and dtype filled in.

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "pipelines/common/components.h"
+#include "pipelines/common/outlook.h"
 #include "pipelines/run.h"
 
 namespace sagelab {
@@ -33,6 +34,16 @@ class Residence {
     (free(models), ...);
   }
 
+  // Whether more runs follow, for which what there is room for is kept.
+  void expect(bool more) { more_follow_ = more; }
+
+  // Room for a decoder that takes so many bytes, where nothing is left to denoise.
+  template <class Model>
+  void make_room_to_decode(int64_t bytes, const Request& request, std::unique_ptr<Model>& transformer) const {
+    if (frees_encoders(request) && !target_.streamed && !more_follow_) transformer.reset();
+    make_room(bytes, request, transformer);
+  }
+
   // Loads a component that is not there yet; make(weights) is its model. Throws sagelab::Error where there is
   // no room for it.
   template <class Model, class Make>
@@ -51,6 +62,7 @@ class Residence {
   Components components_;
   Target target_;
   Available available_;
+  bool more_follow_ = false;
 };
 
 }  // namespace sagelab

@@ -66,6 +66,7 @@ void Flux::expect(std::vector<Request> requests) {
   for (const Request& request : requests)
     for (Texts& texts : texts_of(request)) all.push_back(std::move(texts));
   rows_.expect(std::move(all));
+  residence_.expect(!requests.empty());
 }
 
 void Flux::encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run) {
@@ -156,7 +157,7 @@ at::Tensor Flux::decode(const at::Tensor& latents, const Request& request, const
   check_latents(latents.sizes().vec(), {1, geometry.grid.tokens(), folder_.transformer.in_channels});
   const bool tiled = request.vae_tiling == "on";
   const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
-  residence_.make_room(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
+  residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
   residence_.load(vae_, "vae", run, [&](const Weights& w) { return AutoencoderKL(w, folder_.vae); });
   return decode_picture(*vae_, unpack(latents.to(target_.device, target_.dtype), geometry.grid), tiled, run);
 }

@@ -68,6 +68,7 @@ void Mochi::expect(std::vector<Request> requests) {
   for (const Request& request : requests)
     for (Text& text : texts_of(request)) all.push_back(std::move(text));
   rows_.expect(std::move(all));
+  residence_.expect(!requests.empty());
 }
 
 // Padding is masked in T5 and read by nobody behind it: the tokens alone give the same rows.
@@ -166,7 +167,7 @@ at::Tensor Mochi::decode(const at::Tensor& latents, const Request& request, cons
                 {1, folder_.vae.latent_channels, geometry.frames, geometry.height, geometry.width});
   const bool tiled = request.vae_tiling == "on";
   const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
-  residence_.make_room(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
+  residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
   residence_.load(vae_, "vae", run, [&](const Weights& w) { return VaeDecoder(w, folder_.vae); });
   VaeRun how;
   how.tiled = tiled;

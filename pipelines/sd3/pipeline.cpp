@@ -89,6 +89,7 @@ void StableDiffusion3::expect(std::vector<Request> requests) {
   for (const Request& request : requests)
     for (Texts& texts : texts_of(request)) all.push_back(std::move(texts));
   rows_.expect(std::move(all));
+  residence_.expect(!requests.empty());
 }
 
 PooledRow StableDiffusion3::encoded(const TextTokens& tokens) const {
@@ -181,7 +182,7 @@ at::Tensor StableDiffusion3::decode(const at::Tensor& latents, const Request& re
   check_latents(latents.sizes().vec(), {1, folder_.vae.latent_channels, geometry.height, geometry.width});
   const bool tiled = request.vae_tiling == "on";
   const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
-  residence_.make_room(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
+  residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
   residence_.load(vae_, "vae", run, [&](const Weights& w) { return AutoencoderKL(w, folder_.vae); });
   return decode_picture(*vae_, latents.to(target_.device, target_.dtype), tiled, run);
 }

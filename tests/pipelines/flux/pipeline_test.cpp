@@ -73,6 +73,24 @@ TEST_P(Parity, PlanPredictsThePeaks) {
   testing::expect_peaks_small_and_large(flux_family(), request, unit);
 }
 
+// Freed once all is denoised; kept where another run follows, of which there is room for.
+TEST(FluxPipeline, TheTransformerStaysForARunThatFollows) {
+  count_cpu_tensors();
+  Request request = flux_family().resolve(pipeline_request("schnell", "plain"));
+  request.offload = "encoders";
+  OneRun run(request.attention);
+  const auto peak_of_decoding = [&](std::vector<Request> next) {
+    const auto pipeline = flux_family().open(request, run.context);
+    const int64_t before = tensor_bytes(at::kCPU);
+    pipeline->expect(std::move(next));
+    return generate(*pipeline, request, "", run.context).peak_by_phase.back().second - before;
+  };
+  const Folder folder(request);
+  const int64_t bytes = folder.components.bytes("transformer", resolve_target(request));
+  // Alone, the decoding begins while it is still there.
+  EXPECT_GT(peak_of_decoding({request}) - peak_of_decoding({}), bytes / 2);
+}
+
 INSTANTIATE_TEST_SUITE_P(Flux, Parity,
                          ::testing::Combine(::testing::ValuesIn(kPipelineNames), ::testing::ValuesIn(kModes)),
                          [](const auto& info) {
