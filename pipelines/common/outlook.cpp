@@ -22,19 +22,21 @@ int64_t most_of_backends(const Request& request, const Bytes& bytes) {
 }  // namespace
 
 void choose_for_memory(Request& r, const std::function<Peaks(const Request&)>& peaks, int64_t available) {
-  const auto fits = [&](const std::string& phase) {
-    for (const auto& [name, bytes] : peaks(r))
+  const auto fits = [&](const Request& asked, const std::string& phase) {
+    for (const auto& [name, bytes] : peaks(asked))
       if ((phase.empty() || name == phase) && bytes > available) return false;
     return true;
   };
   if (r.vae_tiling == "auto") {
     r.vae_tiling = "off";
-    if (!fits("decode")) r.vae_tiling = "on";
+    Request alone = r;  // the decoding beside what stays at all events
+    if (frees_encoders(r)) alone.offload = "auto";
+    if (!fits(alone, "decode")) r.vae_tiling = "on";
   }
   if (r.offload == "auto") {
     r.offload = "none";
-    if (!fits("")) r.offload = "encoders";
-    if (!fits("denoise") && r.device != "cpu") r.offload = "layers";
+    if (!fits(r, "")) r.offload = "encoders";
+    if (!fits(r, "denoise") && r.device != "cpu") r.offload = "layers";
   }
 }
 
