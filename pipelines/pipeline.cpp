@@ -75,11 +75,19 @@ class Phases {
   at::Device device_;
 };
 
-// A preview that cannot be made is no reason to lose the run.
-std::shared_ptr<const Picture> preview_of(Pipeline& pipeline, const State& state, const at::Tensor& latents,
+// A step that was made: its latents are those before it.
+struct Made {
+  int i = 0;
+  at::Tensor latents, prediction;
+};
+
+// Of the clean latents that the step leads to: latents as they stand are mostly noise until the
+// last steps. A preview that cannot be made is no reason to lose the run.
+std::shared_ptr<const Picture> preview_of(Pipeline& pipeline, const State& state, const Made& step,
                                           const RunContext& run) {
   try {
-    return std::make_shared<const Picture>(to_picture(pipeline.preview(state, latents)));
+    const at::Tensor clean = state.sampler->denoised(step.prediction, step.i, step.latents);
+    return std::make_shared<const Picture>(to_picture(pipeline.preview(state, clean)));
   } catch (const Cancelled&) {
     throw;
   } catch (const std::exception& e) {
@@ -103,16 +111,14 @@ Timings::StepTime one_step(Pipeline& pipeline, const Request& request, State& st
 
   const at::Tensor prediction = pipeline.predict(state, i, Forward{*backend, run.recorder, site, run.stop});
   run.check_cancelled();
-  // Of what the step leads to: the latents themselves are mostly noise until the last steps.
-  const bool previews = request.preview > 0 && (i + 1) % request.preview == 0;
-  const at::Tensor clean = previews ? state.sampler->denoised(prediction, i, state.latents) : at::Tensor();
+  const Made made{i, state.latents, prediction};
   pipeline.advance(state, i, prediction);
   wait_for(state.latents.device());
 
   if (const std::string last = backend->name(); last != name) name += " -> " + last;
   const double seconds = seconds_since(start);
   std::shared_ptr<const Picture> preview;
-  if (previews) preview = preview_of(pipeline, state, clean, run);
+  if (request.preview > 0 && (i + 1) % request.preview == 0) preview = preview_of(pipeline, state, made, run);
   run.say(Step{i + 1, state.steps, seconds, name, preview});
   return {seconds, name};
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RMS norms without weights whose result a condition scales, as Mochi has them before and behind every layer.
+// RMS norms without weights whose result a condition scales.
 #pragma once
 
 #include <ATen/core/Tensor.h>
