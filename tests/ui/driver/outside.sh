@@ -45,17 +45,18 @@ click_tab() {
   sleep .3
   xdotool mousemove --window "$window" "$1" 35 click 1
   sleep .7
-  import -window "$window" -crop 340x200+1026+50 "$out/tab.png"
+  ffmpeg -v error -y -f x11grab -draw_mouse 0 -video_size 340x200 -i "$DISPLAY+1026,50" -frames:v 1 \
+    -pix_fmt rgb24 -f rawvideo "$out/$2" || fail "the panel cannot be seen"
 }
 clicks_at_once() {
-  xdotool windowsize --sync "$window" 1366 768
-  click_tab 1080
-  mv "$out/tab.png" "$out/attention.png"
+  xdotool windowmove --sync "$window" 0 0 windowsize --sync "$window" 1366 768
+  click_tab 1148 metrics
+  click_tab 1080 attention
   for again in 1 2 3; do
-    click_tab 1148
-    ! cmp -s "$out/attention.png" "$out/tab.png" || fail "the other tab was not chosen, click $again"
-    click_tab 1080
-    cmp -s "$out/attention.png" "$out/tab.png" || fail "the first tab was not chosen, click $again"
+    click_tab 1148 tab
+    ! cmp -s "$out/attention" "$out/tab" || fail "the other tab was not chosen, click $again"
+    click_tab 1080 tab
+    cmp -s "$out/attention" "$out/tab" || fail "the first tab was not chosen, click $again"
   done
 }
 

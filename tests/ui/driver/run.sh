@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # run.sh COMMAND...: in a display of Xvfb. Exit 77 (skipped) where there is none.
 set -eu
-for tool in Xvfb xvfb-run xauth xdotool; do
+for tool in Xvfb xvfb-run xauth xdotool ffmpeg; do
   command -v $tool >/dev/null 2>&1 || {
-    echo "skipped: there is no $tool here (Debian: xvfb xauth xdotool)"
+    echo "skipped: there is no $tool here (Debian: xvfb xauth xdotool ffmpeg)"
     exit 77
   }
 done
