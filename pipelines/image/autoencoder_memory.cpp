@@ -19,7 +19,8 @@ class Walk {
   Walk(const AutoencoderKLConfig& config, const Target& target)
       : config_(config),
         element_size_(int64_t(c10::elementSize(target.dtype))),
-        unfolds_small_(target.device.is_cpu() && target.dtype == at::kFloat) {}
+        block_(target.device.is_cpu() ? 16 : 1),
+        fp32_on_cpu_(target.device.is_cpu() && target.dtype == at::kFloat) {}
 
   Ghost make(int64_t c, int64_t h, int64_t w) {
     const int64_t bytes = c * h * w * element_size_;
@@ -69,16 +70,19 @@ class Walk {
 
  private:
   // The library's own part. oneDNN and cuDNN: input and output in their layout, then the output in ours.
-  // LibTorch's path for small fp32 inputs on the CPU: the input unfolded once per tap of the kernel.
+  // oneDNN's has channels in blocks, but fewer than one are read as they are; with one tap and in fp32 it
+  // reads and writes ours. LibTorch's path for small fp32 inputs on the CPU: the input unfolded once per tap.
   Ghost convolve(const Ghost& x, int64_t out, int64_t taps) {
     constexpr int64_t kSmall = 20480;
-    if (unfolds_small_ && x.c * x.h * x.w <= kSmall) {
+    if (fp32_on_cpu_ && x.c * x.h * x.w <= kSmall) {
       const Ghost result = make(out, x.h, x.w);
       if (taps > 1) make(x.c * taps, x.h, x.w);
       return result;
     }
-    Ghost reordered = make(x.c, x.h, x.w);
-    const Ghost result = make(out, x.h, x.w);
+    if (fp32_on_cpu_ && taps == 1) return make(out, x.h, x.w);
+    const auto in_blocks = [&](int64_t c) { return make((c + block_ - 1) / block_ * block_, x.h, x.w); };
+    Ghost reordered = x.c < block_ ? Ghost() : in_blocks(x.c);
+    const Ghost result = in_blocks(out);
     reordered = {};
     return make(out, x.h, x.w);
   }
@@ -111,7 +115,8 @@ class Walk {
 
   const AutoencoderKLConfig& config_;
   const int64_t element_size_;
-  const bool unfolds_small_;
+  const int64_t block_;  // of channels: oneDNN's with AVX-512
+  const bool fp32_on_cpu_;
   int64_t live_ = 0, peak_ = 0;
 };
 
