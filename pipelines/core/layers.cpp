@@ -3,14 +3,23 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <string>
+#include <vector>
 
 #include "attention/error.h"
 #include "pipelines/core/weights.h"
 
 namespace sagelab {
+namespace {
+
+// Of attention that writes its scores down, in fp32 and three times: the limit leaves T5's smaller than what
+// its feed-forward takes.
+constexpr int64_t kMostScores = int64_t(1) << 22;
+
+}  // namespace
 
 LayerNorm::LayerNorm(const Weights& w, int64_t dim, double eps, bool affine, bool has_bias) : eps(eps) {
   if (!affine) return;
@@ -99,15 +108,26 @@ at::Tensor TimestepEmbedding::operator()(const at::Tensor& x) const {
   return linear_2(activate(activation, linear_1(x)));
 }
 
+at::Tensor unfused_attention(const PlainAttention& a, int64_t most_scores) {
+  const int64_t heads = a.q.size(1);
+  const int64_t of_one_head = std::max<int64_t>(1, a.q.size(0) * a.q.size(2) * a.k.size(2));
+  const int64_t step = std::clamp<int64_t>(most_scores / of_one_head, 1, heads);
+  std::vector<at::Tensor> parts;
+  for (int64_t first = 0; first < heads; first += step) {
+    const int64_t count = std::min(step, heads - first);
+    const auto of = [&](const at::Tensor& x) { return x.size(1) == 1 ? x : x.narrow(1, first, count); };
+    parts.push_back(std::get<0>(at::_scaled_dot_product_attention_math(of(a.q), of(a.k), of(a.v), of(a.bias),
+                                                                       0.0, a.causal, {}, a.scale)));
+  }
+  return parts.size() == 1 ? parts[0] : at::cat(parts, 1);
+}
+
 at::Tensor plain_attention(const PlainAttention& a) {
-  const auto bias = a.bias.defined() ? std::optional(a.bias) : std::nullopt;
   // On CUDA LibTorch 2.11 would take cuDNN's kernel, whose results with a bias were now and then far off
   // (T5's, bf16, lengths that are no multiple of 8). Text encoders run once: their unfused products cost
   // nothing that counts.
-  if (bias && a.q.is_cuda()) {
-    return std::get<0>(
-        at::_scaled_dot_product_attention_math(a.q, a.k, a.v, bias, 0.0, a.causal, {}, a.scale));
-  }
+  if (a.bias.defined() && a.q.is_cuda()) return unfused_attention(a, kMostScores);
+  const auto bias = a.bias.defined() ? std::optional(a.bias) : std::nullopt;
   return at::scaled_dot_product_attention(a.q, a.k, a.v, bias, 0.0, a.causal, a.scale);
 }
 

@@ -77,5 +77,8 @@ struct PlainAttention {
 // softmax(q k^T scale + bias) v through LibTorch: text encoders and VAE mid-blocks, never the user's
 // attention.
 at::Tensor plain_attention(const PlainAttention& a);
+// Likewise with a bias [1 or B, 1 or H, Sq, Skv], by LibTorch's products alone, a few heads at once, so that
+// no more than so many scores (of one head at least) are written down.
+at::Tensor unfused_attention(const PlainAttention& a, int64_t most_scores);
 
 }  // namespace sagelab

@@ -11,6 +11,7 @@
 
 #include "pipelines/core/weights.h"
 #include "tests/pipelines/core/files.h"
+#include "tests/support/memory_meter.h"
 #include "tests/support/parity.h"
 
 namespace sagelab::testing {
@@ -189,6 +190,34 @@ TEST(Layers, PlainAttention) {
   EXPECT_LT(relative_l2(plain_attention({q, k, v, bias, 0.7}), expected(wide(bias))), 1e-6);
   const at::Tensor later = at::ones({5, 5}, at::kDouble).triu(1) * -1e9;
   EXPECT_LT(relative_l2(plain_attention({q, k, v, {}, 0.7, true}), expected(later)), 1e-6);
+  for (const int64_t scores : {1, 2 * 5 * 5, 2 * 2 * 5 * 5, 1000}) {  // heads at once: 1, 1, 2, 3
+    EXPECT_LT(relative_l2(unfused_attention({q, k, v, bias, 0.7}, scores), expected(wide(bias))), 1e-6);
+    const at::Tensor shared = bias.narrow(1, 0, 1);
+    EXPECT_LT(relative_l2(unfused_attention({q, k, v, shared, 0.7}, scores), expected(wide(shared))), 1e-6);
+  }
+}
+
+// More scores than are written down at once.
+TEST(Layers, PlainAttentionOnAGpu) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  const auto drawn = [](int64_t columns, uint64_t seed) { return normal({1, 64, 300, columns}, seed); };
+  const at::Tensor q = drawn(8, 1), k = drawn(8, 2), v = drawn(8, 3), bias = drawn(300, 4);
+  const at::Tensor ours = plain_attention({q.cuda(), k.cuda(), v.cuda(), bias.cuda(), 0.7});
+  EXPECT_LT(relative_l2(ours, plain_attention({wide(q), wide(k), wide(v), wide(bias), 0.7})), 1e-5);
+}
+
+// Of T5's 64 heads and 512 rows, three times the scores in fp32 would be 201 MB.
+TEST(Layers, UnfusedAttentionHoldsFewScores) {
+  const auto drawn = [](uint64_t seed) { return normal({1, 64, 128, 8}, seed).to(at::kBFloat16); };
+  const at::Tensor q = drawn(1), k = drawn(2), v = drawn(3);
+  const at::Tensor bias = normal({1, 64, 128, 128}, 4).to(at::kBFloat16);
+  const int64_t scores = 64 * 128 * 128;
+  const auto peak = [&](int64_t most) {
+    return peak_bytes_of([&] { unfused_attention({q, k, v, bias, 1}, most); });
+  };
+  const int64_t whole = peak(scores), part = peak(scores / 8);
+  EXPECT_GT(whole, 2 * 4 * scores);
+  EXPECT_LT(part, whole / 3);
 }
 
 }  // namespace
