@@ -70,7 +70,7 @@ bool is_out_of_memory(const std::exception& error);
 // ", 20.00 GiB more were asked for", or empty where the allocator does not say.
 std::string asked_for(const std::exception& error);
 inline constexpr const char* kTakeLessMemory =
-    "ask for fewer frames or a smaller size, --vae-tiling on, --offload encoders or --dtype bf16";
+    "ask for fewer frames or a smaller size, --vae-tiling on, --offload encoders or layers, or --dtype bf16";
 
 // One component being loaded, for the length of the scope: "load" progress in bytes and its seconds.
 class Loading {

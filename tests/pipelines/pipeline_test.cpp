@@ -286,7 +286,7 @@ TEST_F(Loop, OutOfMemorySaysWhereAndHowMuch) {
       ::testing::MatchesRegex(
           "out of memory in denoise on cpu: [0-9.]+ (bytes|kB|MB|GB) of [0-9.]+ [MG]B were held at the "
           "peak, 20.00 GiB more were asked for . ask for fewer frames or a smaller size, --vae-tiling "
-          "on, --offload encoders or --dtype bf16"));
+          "on, --offload encoders or layers, or --dtype bf16"));
 }
 
 TEST_F(Loop, LatentsThatAreNotFiniteAreAnError) {

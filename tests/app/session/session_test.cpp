@@ -186,7 +186,7 @@ TEST_F(SessionTest, InternalErrorsShowNoStackTrace) {
 }
 
 constexpr const char* kLess =
-    "ask for fewer frames or a smaller size, --vae-tiling on, --offload encoders or --dtype bf16";
+    "ask for fewer frames or a smaller size, --vae-tiling on, --offload encoders or layers, or --dtype bf16";
 
 TEST_F(SessionTest, OutOfMemorySaysWhatToDo) {
   hooks_->step = [](int) { at::empty({int64_t(1) << 50}); };
