@@ -91,10 +91,7 @@ std::vector<CogVideoX::Text> CogVideoX::texts_of(const Request& request) {
 }
 
 void CogVideoX::expect(std::vector<Request> requests) {
-  std::vector<Text> all;
-  for (const Request& request : requests)
-    for (Text& text : texts_of(request)) all.push_back(std::move(text));
-  rows_.expect(std::move(all));
+  rows_.expect(requests, texts_of);
   residence_.expect(!requests.empty());
 }
 

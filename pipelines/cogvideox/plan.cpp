@@ -6,7 +6,7 @@
 
 #include "pipelines/cogvideox/pipeline.h"
 #include "pipelines/common/outlook.h"
-#include "pipelines/common/text_memory.h"
+#include "pipelines/common/prompts/encoders.h"
 #include "pipelines/footprint.h"
 #include "pipelines/text/original.h"
 
@@ -84,11 +84,11 @@ std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder,
   const Sizes s = sizes_of(folder, g, request, target);
   const Components& parts = folder.components;
   Needs needs;
-  needs.encoders = parts.bytes("text_encoder", target);
+  const EncoderBytes t5 = t5_bytes(parts, "text_encoder", folder.text, g.text_tokens, target);
+  needs.encoders = t5.weights;
   needs.transformer = parts.bytes("transformer", target);
   needs.vae = parts.bytes("vae", target);
-  needs.encode = s.embeds + t5_encode_bytes(folder.text, g.text_tokens, target) +
-                 parts.narrow_bytes("text_encoder", target, g.text_tokens * folder.text.d_ff);
+  needs.encode = s.embeds + t5.beside;
   needs.denoise = s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, request, target);
   needs.decode = s.embeds + 2 * s.latents +
                  decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);

@@ -35,6 +35,12 @@ nlohmann::json checked_index(const std::filesystem::path& file, const ComponentC
   return index;
 }
 
+std::filesystem::path checked_root(const Request& request, const ComponentClasses& classes) {
+  const std::filesystem::path root = request.model;
+  checked_index(root / "model_index.json", classes);
+  return root;
+}
+
 void require_equal(const std::filesystem::path& root, const std::pair<const char*, int64_t>& a,
                    const std::pair<const char*, int64_t>& b) {
   if (a.second != b.second)

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "pipelines/core/config.h"
+#include "pipelines/request.h"
 
 namespace sagelab {
 
@@ -23,6 +24,10 @@ std::string class_in(const nlohmann::json& index, const std::string& component);
 // know unless it is null. options: keys that are no components, and that the family reads.
 nlohmann::json checked_index(const std::filesystem::path& file, const ComponentClasses& classes,
                              const std::set<std::string>& options = {});
+
+// The folder of a request, its index checked likewise: before any config, as what is wrong with the whole
+// comes first.
+std::filesystem::path checked_root(const Request& request, const ComponentClasses& classes);
 
 // Throws sagelab::Error naming two values of a folder that should be one.
 void require_equal(const std::filesystem::path& root, const std::pair<const char*, int64_t>& a,

@@ -10,6 +10,7 @@
 #include "pipelines/common/checks.h"
 #include "pipelines/common/outlook.h"
 #include "pipelines/common/preview.h"
+#include "pipelines/common/prompts/encoders.h"
 #include "pipelines/common/prompts/tokens.h"
 #include "pipelines/image/picture.h"
 #include "pipelines/text/clip/tokenizer.h"
@@ -62,10 +63,7 @@ Flux::Flux(const Request& request, Residence::Available available)
       residence_(folder_.components, target_, std::move(available)) {}
 
 void Flux::expect(std::vector<Request> requests) {
-  std::vector<Texts> all;
-  for (const Request& request : requests)
-    for (Texts& texts : texts_of(request)) all.push_back(std::move(texts));
-  rows_.expect(std::move(all));
+  rows_.expect(requests, texts_of);
   residence_.expect(!requests.empty());
 }
 
@@ -73,20 +71,27 @@ void Flux::encode_texts(const std::vector<Texts>& wanted, const Request& request
   const bool freed = frees_encoders(request);
   const Tokenizers tokenizers(folder_);
   const auto tokens = rows_.tokens(wanted, freed, [&](const Texts& texts) { return tokenizers(texts); });
-  if (!t5_)
-    residence_.make_room(residence_.bytes("text_encoder") + residence_.bytes("text_encoder_2"), request,
-                         transformer_, vae_);
-  residence_.load(clip_, "text_encoder", run, [&](const Weights& w) {
-    return ClipTextEncoder(w, folder_.clip, ClipTextEncoder::Projection::None);
-  });
-  residence_.load(t5_, "text_encoder_2", run, [&](const Weights& w) { return T5Encoder(w, folder_.t5); });
-  rows_.add(tokens, wanted.size(), run, [&](const TextTokens& ids) {
-    const at::Tensor pooled = (*clip_)(ids_of(ids.clip, target_.device)).pooled;
-    const at::Tensor embeds = (*t5_)(ids_of(ids.t5, target_.device));
-    const auto kept = [&](const at::Tensor& x) { return x.to(target_.dtype).cpu(); };
-    return PooledRow{kept(pooled), kept(embeds), ids.clip.truncated, ids.t5.truncated};
-  });
-  if (freed) clip_.reset(), t5_.reset();
+  if (!t5_) {
+    const std::vector<EncoderBytes> both = {{residence_.bytes("text_encoder")},
+                                            {residence_.bytes("text_encoder_2")}};
+    residence_.make_room(peak_of_encoders(both, request).weights, request, transformer_, vae_);
+  }
+  const auto kept = [&](const at::Tensor& x) { return x.to(target_.dtype).cpu(); };
+  const auto clip = [&](const TextTokens& ids, PooledRow& row) {
+    residence_.load(clip_, "text_encoder", run, [&](const Weights& w) {
+      return ClipTextEncoder(w, folder_.clip, ClipTextEncoder::Projection::None);
+    });
+    row.pooled = kept((*clip_)(ids_of(ids.clip, target_.device)).pooled);
+    row.clip_cut = ids.clip.truncated;
+  };
+  const auto t5 = [&](const TextTokens& ids, PooledRow& row) {
+    if (freed) clip_.reset();
+    residence_.load(t5_, "text_encoder_2", run, [&](const Weights& w) { return T5Encoder(w, folder_.t5); });
+    row.embeds = kept((*t5_)(ids_of(ids.t5, target_.device)));
+    row.t5_cut = ids.t5.truncated;
+  };
+  rows_.add_in_passes(tokens, wanted.size(), run, clip, t5);
+  if (freed) t5_.reset();
 }
 
 Conditioning Flux::encode(const Request& request, const RunContext& run) {

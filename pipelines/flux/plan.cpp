@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "pipelines/common/folder.h"
-#include "pipelines/common/text_memory.h"
+#include "pipelines/common/prompts/encoders.h"
 #include "pipelines/flux/original.h"
 #include "pipelines/flux/pipeline.h"
 #include "pipelines/footprint.h"
@@ -24,13 +24,6 @@ const ComponentClasses& classes() {
                                             {"vae", {"AutoencoderKL"}},
                                             {"scheduler", {std::string(kFlowMatchEulerClass)}}};
   return kClasses;
-}
-
-// Looked at before any config: what is wrong with the whole comes first.
-std::filesystem::path checked_root(const Request& request) {
-  const std::filesystem::path root = request.model;
-  checked_index(root / "model_index.json", classes());
-  return root;
 }
 
 void construct_clip(const Weights& w, Config& config) {
@@ -92,7 +85,7 @@ std::span<const Component> component_table() {
 }
 
 Folder::Folder(const Request& request)
-    : root(checked_root(request)),
+    : root(checked_root(request, classes())),
       transformer(parse_config<TransformerConfig>(root / "transformer/config.json")),
       vae(parse_config<AutoencoderKLConfig>(root / "vae/config.json")),
       clip(parse_config<ClipTextConfig>(root / "text_encoder/config.json")),
@@ -133,11 +126,14 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   const Sizes s = sizes_of(folder, g, request, target);
   const Components& parts = folder.components;
   Needs needs;
-  needs.encoders = parts.bytes("text_encoder", target) + parts.bytes("text_encoder_2", target);
+  const EncoderBytes encoders =
+      peak_of_encoders({clip_bytes(parts, "text_encoder", folder.clip, folder.clip.max_positions, target),
+                        t5_bytes(parts, "text_encoder_2", folder.t5, g.text_tokens, target)},
+                       request);
+  needs.encoders = encoders.weights;
   needs.transformer = parts.bytes("transformer", target);
   needs.vae = parts.bytes("vae", target);
-  needs.encode = s.conditioning + t5_encode_bytes(folder.t5, g.text_tokens, target) +
-                 parts.narrow_bytes("text_encoder_2", target, g.text_tokens * folder.t5.d_ff);
+  needs.encode = s.conditioning + encoders.beside;
   needs.denoise = s.conditioning + s.rope + 2 * s.tokens + forward_bytes(folder, s, request, target);
   needs.decode = s.conditioning + 3 * s.tokens +
                  decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);

@@ -12,6 +12,7 @@
 #include "pipelines/common/checks.h"
 #include "pipelines/common/outlook.h"
 #include "pipelines/common/preview.h"
+#include "pipelines/common/prompts/encoders.h"
 #include "pipelines/common/prompts/tokens.h"
 #include "pipelines/image/picture.h"
 
@@ -66,45 +67,18 @@ StableDiffusion3::StableDiffusion3(const Request& request, Residence::Available 
       target_(resolve_target(request)),
       residence_(folder_.components, target_, std::move(available)) {}
 
-void StableDiffusion3::load_encoders(bool with_t5, const Request& request, const RunContext& run) {
-  int64_t bytes = 0;
-  if (!clip_l_) bytes += residence_.bytes("text_encoder");
-  if (!clip_g_) bytes += residence_.bytes("text_encoder_2");
-  if (with_t5 && !t5_) bytes += residence_.bytes("text_encoder_3");
-  if (bytes > 0) residence_.make_room(bytes, request, transformer_, vae_);
-  const auto clip = [&](std::unique_ptr<ClipTextEncoder>& held, const char* name,
-                        const ClipTextConfig& config) {
-    residence_.load(held, name, run, [&](const Weights& w) {
-      return ClipTextEncoder(w, config, ClipTextEncoder::Projection::Text);
-    });
-  };
-  clip(clip_l_, "text_encoder", folder_.clip_l);
-  clip(clip_g_, "text_encoder_2", folder_.clip_g);
-  if (with_t5)
-    residence_.load(t5_, "text_encoder_3", run, [&](const Weights& w) { return T5Encoder(w, *folder_.t5); });
-}
-
 void StableDiffusion3::expect(std::vector<Request> requests) {
-  std::vector<Texts> all;
-  for (const Request& request : requests)
-    for (Texts& texts : texts_of(request)) all.push_back(std::move(texts));
-  rows_.expect(std::move(all));
+  rows_.expect(requests, texts_of);
   residence_.expect(!requests.empty());
 }
 
-PooledRow StableDiffusion3::encoded(const TextTokens& tokens) const {
-  const ClipText l = (*clip_l_)(ids_of(tokens.clip_l, target_.device), tokens.clip_skip);
-  const ClipText g = (*clip_g_)(ids_of(tokens.clip_g, target_.device), tokens.clip_skip);
-  const int64_t joint = folder_.transformer.joint_attention_dim;
-  const at::Tensor clip = at::cat({l.hidden, g.hidden}, -1).to(target_.dtype);
-  const at::Tensor t5 = tokens.t5 ? (*t5_)(ids_of(*tokens.t5, target_.device)).to(target_.dtype)
-                                  : at::zeros({1, tokens.t5_length, joint}, clip.options());
-  PooledRow row;
-  row.pooled = at::cat({l.embeds, g.embeds}, -1).to(target_.dtype).cpu();
-  row.embeds = at::cat({at::constant_pad_nd(clip, {0, joint - clip.size(-1)}), t5}, 1).cpu();
-  row.clip_cut = tokens.clip_l.truncated || tokens.clip_g.truncated;
-  row.t5_cut = tokens.t5 && tokens.t5->truncated;
-  return row;
+void StableDiffusion3::make_room_to_encode(bool with_t5, const Request& request) {
+  std::vector<EncoderBytes> missing;
+  if (!clip_l_) missing.push_back({residence_.bytes("text_encoder")});
+  if (!clip_g_) missing.push_back({residence_.bytes("text_encoder_2")});
+  if (with_t5 && !t5_) missing.push_back({residence_.bytes("text_encoder_3")});
+  if (missing.empty()) return;
+  residence_.make_room(peak_of_encoders(missing, request).weights, request, transformer_, vae_);
 }
 
 void StableDiffusion3::encode_texts(const std::vector<Texts>& wanted, const Request& request,
@@ -112,11 +86,42 @@ void StableDiffusion3::encode_texts(const std::vector<Texts>& wanted, const Requ
   const bool freed = frees_encoders(request);
   const Tokenizers tokenizers(folder_);
   const auto tokens = rows_.tokens(wanted, freed, [&](const Texts& texts) { return tokenizers(texts); });
-  const bool with_t5 =
-      std::any_of(tokens.begin(), tokens.end(), [](const auto& one) { return one.second.t5.has_value(); });
-  load_encoders(with_t5, request, run);
-  rows_.add(tokens, wanted.size(), run, [&](const TextTokens& ids) { return encoded(ids); });
-  if (freed) clip_l_.reset(), clip_g_.reset(), t5_.reset();
+  make_room_to_encode(std::ranges::any_of(tokens, [](const auto& one) { return one.second.t5.has_value(); }),
+                      request);
+  const auto kept = [&](const at::Tensor& x) { return x.to(target_.dtype).cpu(); };
+  const auto loaded = [&](std::unique_ptr<ClipTextEncoder>& held, const char* name,
+                          const ClipTextConfig& config) -> const ClipTextEncoder& {
+    residence_.load(held, name, run, [&](const Weights& w) {
+      return ClipTextEncoder(w, config, ClipTextEncoder::Projection::Text);
+    });
+    return *held;
+  };
+  const auto clip_l = [&](const TextTokens& ids, PooledRow& row) {
+    const ClipTextEncoder& encoder = loaded(clip_l_, "text_encoder", folder_.clip_l);
+    const ClipText text = encoder(ids_of(ids.clip_l, target_.device), ids.clip_skip);
+    row = {kept(text.embeds), kept(text.hidden), ids.clip_l.truncated || ids.clip_g.truncated, false};
+  };
+  const auto clip_g = [&](const TextTokens& ids, PooledRow& row) {
+    if (freed) clip_l_.reset();
+    const ClipTextEncoder& encoder = loaded(clip_g_, "text_encoder_2", folder_.clip_g);
+    const ClipText text = encoder(ids_of(ids.clip_g, target_.device), ids.clip_skip);
+    row.pooled = at::cat({row.pooled, kept(text.embeds)}, -1);
+    row.embeds = at::cat({row.embeds, kept(text.hidden)}, -1);
+  };
+  const auto t5 = [&](const TextTokens& ids, PooledRow& row) {
+    if (freed) clip_g_.reset();
+    const int64_t joint = folder_.transformer.joint_attention_dim;
+    at::Tensor rows = at::zeros({1, ids.t5_length, joint}, row.embeds.options());
+    if (ids.t5) {
+      residence_.load(t5_, "text_encoder_3", run,
+                      [&](const Weights& w) { return T5Encoder(w, *folder_.t5); });
+      rows = kept((*t5_)(ids_of(*ids.t5, target_.device)));
+      row.t5_cut = ids.t5->truncated;
+    }
+    row.embeds = at::cat({at::constant_pad_nd(row.embeds, {0, joint - row.embeds.size(-1)}), rows}, 1);
+  };
+  rows_.add_in_passes(tokens, wanted.size(), run, clip_l, clip_g, t5);
+  if (freed) t5_.reset();
 }
 
 Conditioning StableDiffusion3::encode(const Request& request, const RunContext& run) {

@@ -84,9 +84,8 @@ class StableDiffusion3 final : public Pipeline {
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:
-  void load_encoders(bool with_t5, const Request& request, const RunContext& run);
+  void make_room_to_encode(bool with_t5, const Request& request);
   void encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run);
-  PooledRow encoded(const TextTokens& tokens) const;
 
   Folder folder_;
   Target target_;

@@ -8,7 +8,7 @@
 
 #include "attention/error.h"
 #include "pipelines/common/folder.h"
-#include "pipelines/common/text_memory.h"
+#include "pipelines/common/prompts/encoders.h"
 #include "pipelines/footprint.h"
 #include "pipelines/image/original.h"
 #include "pipelines/sd3/original.h"
@@ -30,13 +30,6 @@ const ComponentClasses& classes() {
                                             {"vae", {"AutoencoderKL"}},
                                             {"scheduler", {std::string(kFlowMatchEulerClass)}}};
   return kClasses;
-}
-
-// Looked at before any config: what is wrong with the whole comes first.
-std::filesystem::path checked_root(const Request& request) {
-  const std::filesystem::path root = request.model;
-  checked_index(root / "model_index.json", classes());
-  return root;
 }
 
 std::optional<T5Config> t5_config(const std::filesystem::path& root) {
@@ -83,6 +76,17 @@ Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, 
 
 attention::Problem joint_problem(const Folder& folder, const Request& request, const Target& target) {
   return attention_problems(folder, request, target).front();
+}
+
+EncoderBytes encoder_bytes(const Folder& folder, const Geometry& g, const Request& request,
+                           const Target& target) {
+  const Components& parts = folder.components;
+  const int64_t rows = folder.clip_length;
+  std::vector<EncoderBytes> all = {clip_bytes(parts, "text_encoder", folder.clip_l, rows, target),
+                                   clip_bytes(parts, "text_encoder_2", folder.clip_g, rows, target)};
+  if (!drops_t5(request))
+    all.push_back(t5_bytes(parts, "text_encoder_3", *folder.t5, g.text_tokens - rows, target));
+  return peak_of_encoders(all, request);
 }
 
 // Note [Peak of a forward]
@@ -146,14 +150,8 @@ std::span<const Component> component_table() {
   return kTable;
 }
 
-std::vector<std::string> encoders_of(const Request& request) {
-  std::vector<std::string> names = {"text_encoder", "text_encoder_2"};
-  if (!drops_t5(request)) names.push_back("text_encoder_3");
-  return names;
-}
-
 Folder::Folder(const Request& request)
-    : root(checked_root(request)),
+    : root(checked_root(request, classes())),
       transformer(parse_config<TransformerConfig>(root / "transformer/config.json")),
       vae(parse_config<AutoencoderKLConfig>(root / "vae/config.json")),
       clip_l(parse_config<ClipTextConfig>(root / "text_encoder/config.json")),
@@ -215,16 +213,11 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   const Sizes s = sizes_of(folder, g, request, target);
   const Components& parts = folder.components;
   Needs needs;
-  for (const std::string& name : encoders_of(request)) needs.encoders += parts.bytes(name, target);
+  const EncoderBytes encoders = encoder_bytes(folder, g, request, target);
+  needs.encoders = encoders.weights;
   needs.transformer = parts.bytes("transformer", target);
   needs.vae = parts.bytes("vae", target);
-  int64_t encoding = std::max(clip_encode_bytes(folder.clip_l, folder.clip_length, target),
-                              clip_encode_bytes(folder.clip_g, folder.clip_length, target));
-  if (!drops_t5(request))
-    encoding = std::max(encoding, t5_encode_bytes(*folder.t5, g.text_tokens - folder.clip_length, target) +
-                                      folder.components.narrow_bytes("text_encoder_3", target,
-                                                                     g.text_tokens * folder.t5->d_ff));
-  needs.encode = s.conditioning + encoding;
+  needs.encode = s.conditioning + encoders.beside;
   needs.denoise = s.conditioning + 2 * s.latents + forward_bytes(folder, s, request, target);
   needs.decode = s.conditioning + 3 * s.latents +
                  decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);

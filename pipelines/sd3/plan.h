@@ -45,8 +45,6 @@ struct Geometry {
 
 // Every subfolder that holds weights.
 std::span<const Component> component_table();
-// The encoders that a resolved request is read by.
-std::vector<std::string> encoders_of(const Request& request);
 
 // Peaks, tokens and operations of a resolved request.
 Plan plan(const Folder& folder, const Request& request);

@@ -1,10 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// More of what the tests of picture pipelines share: memory, mutants, released names.
+// More of what the tests of picture pipelines share: their requests, memory, mutants, released names.
 #pragma once
 
 #include "tests/support/picture_runs.h"
 
 namespace sagelab::testing {
+
+// What the oracle's call had whatever the family: of a fixture's folder and its request.json. Unresolved.
+inline Request picture_request(const std::filesystem::path& folder, const nlohmann::json& spec) {
+  Request r;
+  r.model = (folder / "model").string();
+  r.prompt = spec.at("prompt");
+  r.options["max_sequence_length"] = spec.at("max_sequence_length").get<int64_t>();
+  r.height = spec.at("height").get<int>();
+  r.width = spec.at("width").get<int>();
+  r.steps = spec.at("num_inference_steps").get<int>();
+  r.guidance_scale = spec.at("guidance_scale").get<double>();
+  r.seed = spec.at("seed");
+  r.device = "cpu";
+  r.vae_tiling = "off";
+  return r;
+}
 
 inline void expect_peaks(const Family& family, const Request& request) {
   OneRun run(request.attention);
@@ -57,6 +73,19 @@ inline void expect_mutants_fail(const std::map<std::string, at::Tensor>& ours, c
     EXPECT_LE(right, allowed) << stage;
     EXPECT_GT(off, 3 * allowed) << mutant << " is within reach of the bound of " << stage;
   }
+}
+
+// Ours from the noise on, by the dump's keys; what follows the last latents is made of the dump's.
+inline std::map<std::string, at::Tensor> picture_stages(const Family& family, const Request& request,
+                                                        const Steps& steps, const Dump& dump,
+                                                        const std::string& mode) {
+  const std::string last = fmt::format("{}.latents.{}", mode, steps.latents.size() - 1);
+  const at::Tensor image = decoded(family, request, dump[last]);
+  return {{"noise", steps.noise},
+          {mode + ".sigmas", steps.sigmas},
+          {last, steps.latents.back()},
+          {mode + ".image", image},
+          {mode + ".pixels", pixels_of(to_picture(image))}};
 }
 
 // Of the stages of a pipeline in fp32.

@@ -64,6 +64,11 @@ inline at::Tensor decoded(const Family& family, const Request& request, const at
   return family.open(request, run.context)->decode(latents, request, run.context);
 }
 
+inline std::vector<int64_t> integers_of(const at::Tensor& x) {  // int64, of any shape
+  const at::Tensor flat = x.flatten();
+  return {flat.const_data_ptr<int64_t>(), flat.const_data_ptr<int64_t>() + flat.numel()};
+}
+
 inline at::Tensor pixels_of(const Picture& picture) {  // uint8 [1, H, W, 3]
   return at::tensor(at::ArrayRef<uint8_t>(picture.pixels), at::kByte)
       .view({picture.frames, picture.height, picture.width, 3});

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "attention/error.h"
+#include "pipelines/request.h"
 #include "pipelines/run.h"
 
 namespace sagelab {
@@ -20,6 +21,13 @@ template <class Text, class Row>
 class TextRows {
  public:
   void expect(std::vector<Text> texts) { expected_ = std::move(texts); }
+  // texts_of(request): those of one request.
+  template <class TextsOf>
+  void expect(const std::vector<Request>& requests, const TextsOf& texts_of) {
+    expected_.clear();
+    for (const Request& request : requests)
+      for (Text& text : texts_of(request)) expected_.push_back(std::move(text));
+  }
 
   // Forgets what is neither wanted nor expected. True where all that is wanted is known.
   bool keep(const std::vector<Text>& wanted) {
@@ -54,12 +62,25 @@ class TextRows {
   // Progress where there are more than wanted.
   template <class All, class Encode>
   void add(const All& tokens, size_t wanted, const RunContext& run, const Encode& encode) {
-    int64_t done = 0;
-    for (const auto& [text, ids] : tokens) {
-      run.check_cancelled();
-      rows_[text] = encode(ids);
-      if (tokens.size() > wanted) run.say(Phase{"encode", ++done, int64_t(tokens.size())});
-    }
+    add_in_passes(tokens, wanted, run, [&](const auto& ids, Row& row) { row = encode(ids); });
+  }
+
+  // Likewise with several encoders: the first pass adds its own part, pass(ids, row), to the row of every
+  // text before the second begins, so that two of them need not be loaded at once.
+  template <class All, class... Passes>
+  void add_in_passes(const All& tokens, size_t wanted, const RunContext& run, const Passes&... passes) {
+    std::map<Text, Row> begun;
+    size_t done = 0;
+    const size_t all = tokens.size() * sizeof...(passes);
+    const auto go = [&](const auto& pass) {
+      for (const auto& [text, ids] : tokens) {
+        run.check_cancelled();
+        pass(ids, begun[text]);
+        if (++done > all - tokens.size()) rows_[text] = std::move(begun[text]);
+        if (tokens.size() > wanted) run.say(Phase{"encode", int64_t(done), int64_t(all)});
+      }
+    };
+    (go(passes), ...);
   }
 
   const Row& at(const Text& text) const { return rows_.at(text); }

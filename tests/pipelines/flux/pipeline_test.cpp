@@ -10,6 +10,7 @@
 
 #include "attention/error.h"
 #include "tests/pipelines/flux/pipeline_fixture.h"
+#include "tests/support/encoders_in_turn.h"
 
 namespace sagelab::flux {
 namespace {
@@ -27,10 +28,7 @@ class Parity : public ::testing::TestWithParam<std::tuple<const char*, const cha
 TEST_P(Parity, Ids) {
   const Folder folder(request);
   const Tokenizers tokenizers(folder);
-  const auto row = [&](const std::string& key) {
-    const at::Tensor ids = dump[key].flatten();
-    return std::vector<int64_t>(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel());
-  };
+  const auto row = [&](const std::string& key) { return testing::integers_of(dump[key]); };
   const auto texts = texts_of(request);
   ASSERT_EQ(texts.size(), guided ? 2u : 1u);
   EXPECT_EQ(tokenizers(texts.back()).clip.ids, row("clip_ids"));
@@ -71,6 +69,13 @@ TEST_P(Parity, Picture) {
 TEST_P(Parity, PlanPredictsThePeaks) {
   const int unit = int(2 * Folder(request).vae.spatial_compression());
   testing::expect_peaks_small_and_large(flux_family(), request, unit);
+}
+
+TEST(FluxPipeline, EncodersAreLoadedInTurnWhereTheyAreFreed) {
+  const Request request = flux_family().resolve(pipeline_request("dev", "guided"));
+  const Folder folder(request);
+  const auto bytes = [&](const char* name) { return folder.components.bytes(name, resolve_target(request)); };
+  testing::expect_encoders_in_turn<Flux>(request, {bytes("text_encoder"), bytes("text_encoder_2")});
 }
 
 // Freed once all is denoised; kept where another run follows, of which there is room for.

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "tests/pipelines/sd3/pipeline_fixture.h"
+#include "tests/support/encoders_in_turn.h"
 
 namespace sagelab::sd3 {
 namespace {
@@ -33,10 +34,7 @@ class Parity : public ::testing::TestWithParam<std::tuple<const char*, const cha
 TEST_P(Parity, Ids) {
   const Folder folder(request);
   const Tokenizers tokenizers(folder);
-  const auto row = [&](const std::string& key) {
-    const at::Tensor ids = dump[key].flatten();
-    return std::vector<int64_t>(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel());
-  };
+  const auto row = [&](const std::string& key) { return testing::integers_of(dump[key]); };
   const auto texts = texts_of(request);
   ASSERT_EQ(texts.size(), guided ? 2u : 1u);
   for (const std::string prefix : {"", "negative."}) {
@@ -107,12 +105,7 @@ std::map<std::string, at::Tensor> stages_of(const std::string& name, const Dump&
     const Folder folder(request);
     all.merge(text_stages(folder, steps.conditioning, mode != "plain", ""));
     if (mode != "plain") all.merge(text_stages(folder, steps.conditioning, 0, "negative."));
-    all["noise"] = steps.noise;
-    all[mode + ".sigmas"] = steps.sigmas;
-    const std::string last = fmt::format("{}.latents.{}", mode, steps.latents.size() - 1);
-    all[last] = steps.latents.back();
-    all[mode + ".image"] = testing::decoded(sd3_family(), request, dump[last]);
-    all[mode + ".pixels"] = testing::pixels_of(to_picture(all[mode + ".image"]));
+    all.merge(testing::picture_stages(sd3_family(), request, steps, dump, mode));
   }
   return all;
 }
@@ -226,6 +219,14 @@ TEST(Sd3Pipeline, RequestsWithAndWithoutT5TakeTurns) {
       EXPECT_TRUE(testing::matches(pipeline.encode(with, run.context).embeds, dump, "embeds", 2e-6));
     }
   }
+}
+
+TEST(Sd3Pipeline, EncodersAreLoadedInTurnWhereTheyAreFreed) {
+  const Request request = sd3_family().resolve(pipeline_request("large", "guided"));
+  const Folder folder(request);
+  const auto bytes = [&](const char* name) { return folder.components.bytes(name, resolve_target(request)); };
+  testing::expect_encoders_in_turn<StableDiffusion3>(
+      request, {bytes("text_encoder"), bytes("text_encoder_2"), bytes("text_encoder_3")});
 }
 
 TEST(Sd3Pipeline, PreviewIsAPictureOfTheLatents) {

@@ -44,7 +44,8 @@ TEST(FluxFullSize, Bf16DoesNotFitInTwentyFourGigabytesAndEightBitsDo) {
   const auto wide = peaks_of(request_of({}));
   EXPECT_GT(wide.at("denoise"), double(kCard));
   EXPECT_NEAR(wide.at("denoise"), kTransformer + 0.5e9, 0.3e9);
-  EXPECT_NEAR(wide.at("encode"), kT5 + kClip, 0.3e9);
+  // One encoder is freed before the other is loaded.
+  EXPECT_NEAR(wide.at("encode"), kT5 + 0.15e9, 0.05e9);
   const auto eight = peaks_of(request_of({"transformer=" + place("transformer.safetensors")}));
   for (const auto& [phase, bytes] : eight) EXPECT_LT(bytes, double(kCard)) << phase;
   // Its matrices are all but a few thousandths of it; the rest and what the forward takes is under 1 GB.
@@ -58,7 +59,7 @@ TEST(FluxFullSize, Bf16DoesNotFitInTwentyFourGigabytesAndEightBitsDo) {
 TEST(FluxFullSize, EncodersOfEightBits) {
   const std::string t5 = "text_encoder_2=" + place("t5.safetensors");
   const auto eight = peaks_of(request_of({t5, "transformer=" + place("transformer.safetensors")}));
-  EXPECT_NEAR(eight.at("encode"), kT5 / 2 + kClip + 0.4e9, 0.4e9);
+  EXPECT_NEAR(eight.at("encode"), kT5 / 2 + 0.8e9, 0.1e9);
   Request kept = request_of({t5, "transformer=" + place("transformer.safetensors")});
   kept.offload = "none";
   const double more = peaks_of(kept).at("denoise") - eight.at("denoise");
