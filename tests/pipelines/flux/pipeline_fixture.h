@@ -29,23 +29,13 @@ inline const Family& flux_family() {
 // As the dumps "<mode>." were made, unresolved.
 inline Request pipeline_request(const std::string& name, const std::string& mode) {
   const nlohmann::json spec = read_json(pipeline_fixture(name) / "request.json");
-  Request r;
-  r.model = (pipeline_fixture(name) / "model").string();
-  r.prompt = spec["prompt"];
+  Request r = testing::picture_request(pipeline_fixture(name), spec);
   r.options["prompt_2"] = spec["prompt_2"].get<std::string>();
-  r.options["max_sequence_length"] = spec["max_sequence_length"].get<int64_t>();
   if (mode == "guided") {
     r.negative_prompt = spec["negative_prompt"];
     r.options["negative_prompt_2"] = spec["negative_prompt_2"].get<std::string>();
     r.options["true_cfg_scale"] = spec["true_cfg_scale"].get<double>();
   }
-  r.height = spec["height"].get<int>();
-  r.width = spec["width"].get<int>();
-  r.steps = spec["num_inference_steps"].get<int>();
-  r.guidance_scale = spec["guidance_scale"].get<double>();
-  r.seed = spec["seed"];
-  r.device = "cpu";
-  r.vae_tiling = "off";
   return r;
 }
 

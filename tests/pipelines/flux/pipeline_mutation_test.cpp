@@ -2,7 +2,6 @@
 // The parity bounds of the pipeline can tell right from wrong: ours stays outside of them of every result
 // that diffusers gives with one thing wrong (tests/oracle/flux/mistakes.py).
 #include <ATen/ATen.h>
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -28,12 +27,7 @@ std::map<std::string, at::Tensor> stages_of(const std::string& name, const testi
     all["embeds"] = steps.conditioning.embeds.slice(0, guided);
     if (guided) all["negative.pooled"] = steps.conditioning.pooled.slice(0, 0, 1);
     if (guided) all["negative.embeds"] = steps.conditioning.embeds.slice(0, 0, 1);
-    all["noise"] = steps.noise;
-    all[mode + ".sigmas"] = steps.sigmas;
-    const std::string last = fmt::format("{}.latents.{}", mode, steps.latents.size() - 1);
-    all[last] = steps.latents.back();
-    all[mode + ".image"] = testing::decoded(flux_family(), request, dump[last]);
-    all[mode + ".pixels"] = pixels_of(to_picture(all[mode + ".image"]));
+    all.merge(testing::picture_stages(flux_family(), request, steps, dump, mode));
   }
   return all;
 }

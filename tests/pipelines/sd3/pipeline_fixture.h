@@ -28,13 +28,11 @@ inline const Family& sd3_family() {
 // As the dumps "<mode>." were made, unresolved.
 inline Request pipeline_request(const std::string& name, const std::string& mode) {
   const nlohmann::json spec = read_json(pipeline_fixture(name) / "request.json");
-  Request r;
-  r.model = (pipeline_fixture(name) / "model").string();
-  r.prompt = spec["prompt"];
+  Request r = testing::picture_request(pipeline_fixture(name), spec);
+  if (mode == "plain") r.guidance_scale = 1;
   r.negative_prompt = spec["negative_prompt"];
   for (const char* key : {"prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3"})
     r.options[key] = spec[key].get<std::string>();
-  r.options["max_sequence_length"] = spec["max_sequence_length"].get<int64_t>();
   if (spec.contains("clip_skip")) r.options["clip_skip"] = spec["clip_skip"].get<int64_t>();
   if (mode == "skipped")
     r.options["skip_guidance_layers"] =
@@ -42,13 +40,6 @@ inline Request pipeline_request(const std::string& name, const std::string& mode
   for (const char* key :
        {"skip_layer_guidance_scale", "skip_layer_guidance_start", "skip_layer_guidance_stop"})
     r.options[key] = spec[key].get<double>();
-  r.height = spec["height"].get<int>();
-  r.width = spec["width"].get<int>();
-  r.steps = spec["num_inference_steps"].get<int>();
-  r.guidance_scale = mode == "plain" ? 1.0 : spec["guidance_scale"].get<double>();
-  r.seed = spec["seed"];
-  r.device = "cpu";
-  r.vae_tiling = "off";
   return r;
 }
 
