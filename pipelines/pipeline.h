@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +36,8 @@ struct State {
   std::unique_ptr<Sampler> sampler;
   at::Generator generator;  // made the latents; a sampler that draws noise goes on with it
   int steps = 0;
+  // Of the latents after a step, where it is another than before the first.
+  std::optional<at::ScalarType> stepped_dtype = {};
 };
 
 class Pipeline {

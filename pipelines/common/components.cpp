@@ -52,10 +52,25 @@ const Component& Components::row(const std::string& name) const {
   return component_in(table_, name);
 }
 
+Config Components::config_of(const Component& component) const {
+  return Config(root_ / component.name / "config.json");
+}
+
 OriginalNames Components::names_of(const Component& component) const {
   if (!component.original || files_.file_for(component.name).empty()) return {};
-  Config config(root_ / component.name / "config.json");
+  Config config = config_of(component);
   return component.original(config);
+}
+
+void Components::require_all_read(const Component& component, const Weights& w) const {
+  std::vector<std::string_view> unread(component.unread.begin(), component.unread.end());
+  std::vector<std::string> more;
+  if (component.unread_of) {
+    Config config = config_of(component);
+    more = component.unread_of(config);
+  }
+  unread.insert(unread.end(), more.begin(), more.end());
+  w.require_all_read(unread);
 }
 
 std::shared_ptr<WeightSource> Components::open(const std::string& name, LoadProgress progress) const {
@@ -65,14 +80,13 @@ std::shared_ptr<WeightSource> Components::open(const std::string& name, LoadProg
 
 Weights Components::constructed(const Component& component, const Target& target) const {
   const Weights w(open(component.name), {at::kMeta, target.dtype, target.streamed});
-  Config config(root_ / component.name / "config.json");
+  Config config = config_of(component);
   component.construct(w, config);
   return w;
 }
 
 void Components::check() const {
-  for (const Component& component : table_)
-    constructed(component, Target{}).require_all_read(component.unread);
+  for (const Component& component : table_) require_all_read(component, constructed(component, Target{}));
 }
 
 int64_t Components::bytes(const std::string& name, const Target& target) const {

@@ -29,6 +29,8 @@ struct Component {
   std::span<const std::string_view> unread = {};  // what its files may hold besides
   // What tensors may be called in a single file in place of the folder; null: as in the folder.
   OriginalNames (*original)(Config& config) = nullptr;
+  // More that its files may hold besides, where that depends on the config; or null.
+  std::vector<std::string> (*unread_of)(Config& config) = nullptr;
 };
 
 // For the table above: a class that is made of weights and its config.
@@ -69,7 +71,7 @@ class Components {
   auto load(const std::string& name, const Target& target, LoadProgress progress, const Make& make) const {
     const Weights w(open(name, std::move(progress)), target);
     auto model = make(w);
-    w.require_all_read(row(name).unread);
+    require_all_read(row(name), w);
     return model;
   }
   // Throws sagelab::Error for any tensor that is missing, of another shape or nobody's: before the first is
@@ -84,7 +86,9 @@ class Components {
 
  private:
   const Component& row(const std::string& name) const;
+  Config config_of(const Component& component) const;
   OriginalNames names_of(const Component& component) const;
+  void require_all_read(const Component& component, const Weights& w) const;
   Weights constructed(const Component& component, const Target& target) const;
 
   std::filesystem::path root_;

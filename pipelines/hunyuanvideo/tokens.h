@@ -8,14 +8,9 @@
 
 #include "attention/joint.h"
 #include "pipelines/hunyuanvideo/config.h"
+#include "pipelines/video/grid.h"
 
 namespace sagelab::hunyuanvideo {
-
-// In patches.
-struct Grid {
-  int64_t frames = 0, rows = 0, columns = 0;
-  int64_t tokens() const { return frames * rows * columns; }
-};
 
 // Of latents [B, C, T, h, w]. Throws c10::Error where they do not divide into patches.
 Grid grid_of(const TransformerConfig& config, const at::Tensor& latents);

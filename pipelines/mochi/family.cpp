@@ -17,39 +17,18 @@ constexpr double kGuidance = 4.5, kFps = 30;
 constexpr int64_t kTextLength = 256;
 constexpr const char* kVariant = "1-preview";
 
-void fill_defaults(Request& r) {
-  if (!r.height) r.height = kHeight;
-  if (!r.width) r.width = kWidth;
-  if (!r.num_frames) r.num_frames = kFrames;
-  if (!r.steps) r.steps = kSteps;
-  if (!r.guidance_scale) r.guidance_scale = kGuidance;
-  if (!r.fps) r.fps = kFps;
-  fill_options(r, options());
-}
-
 Request resolve(const Request& request) {
   Request r = request;
   check_words(r, options());
   const Folder folder(r);
-  fill_defaults(r);
+  fill_video(r, {kHeight, kWidth, kFrames, kSteps, kGuidance, kFps}, options());
   check_numbers(r);
-  check_multiple("height", *r.height, folder.unit());
-  check_multiple("width", *r.width, folder.unit());
-  check_frames(*r.num_frames, folder.vae.temporal_compression());
+  check_video(r, folder.units());
   sampler_of(folder, r);
   settle(r, {.problems = [&](const Request& asked,
                              const Target& target) { return attention_problems(folder, asked, target); },
              .peaks = [&](const Request& asked,
                           int64_t available) { return peak_by_phase(folder, asked, available); }});
-  return r;
-}
-
-Request fit(const Request& request) {
-  const Folder folder(request);
-  Request r = request;
-  if (r.width) r.width = nearest_multiple(*r.width, int(folder.unit()));
-  if (r.height) r.height = nearest_multiple(*r.height, int(folder.unit()));
-  if (r.num_frames) r.num_frames = nearest_frames(*r.num_frames, int(folder.vae.temporal_compression()));
   return r;
 }
 
@@ -93,7 +72,7 @@ Family family() {
   f.help = "Mochi 1: text to video";
   f.options = []() -> const std::vector<Option>& { return options(); };
   f.resolve = resolve;
-  f.fit = fit;
+  f.fit = [](const Request& request) { return fit_video(request, Folder(request).units()); };
   f.plan = [](const Request& request) { return plan(Folder(request), request); };
   f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
     return std::make_unique<Mochi>(request);

@@ -10,6 +10,7 @@
 #include "attention/error.h"
 #include "pipelines/common/checks.h"
 #include "pipelines/common/preview.h"
+#include "pipelines/common/prompts/padded.h"
 #include "pipelines/common/prompts/tokens.h"
 
 namespace sagelab::mochi {
@@ -64,10 +65,7 @@ Mochi::Mochi(const Request& request, Residence::Available available)
       residence_(folder_.components, target_, std::move(available)) {}
 
 void Mochi::expect(std::vector<Request> requests) {
-  std::vector<Text> all;
-  for (const Request& request : requests)
-    for (Text& text : texts_of(request)) all.push_back(std::move(text));
-  rows_.expect(std::move(all));
+  rows_.expect(requests, texts_of);
   residence_.expect(!requests.empty());
 }
 
@@ -98,19 +96,11 @@ Conditioning Mochi::encode(const Request& request, const RunContext& run) {
     if (row.truncated)
       run.notice(fmt::format("the {} is cut at {} tokens (max_sequence_length)", what, wanted.back().second));
   };
-  Conditioning conditioning;
-  conditioning.guided = is_guided(request);
   tell("prompt", *rows.back());
-  if (conditioning.guided) tell("negative prompt", *rows.front());
-  std::vector<int64_t> lengths;
-  for (const Row* row : rows) lengths.push_back(row->embeds.size(1));
-  const int64_t longest = *std::ranges::max_element(lengths);
-  std::vector<at::Tensor> padded;
-  for (const Row* row : rows)
-    padded.push_back(at::constant_pad_nd(row->embeds, {0, 0, 0, longest - row->embeds.size(1)}));
-  conditioning.embeds = at::cat(padded).to(target_.device);
-  conditioning.lengths = at::tensor(lengths, at::kLong);
-  return conditioning;
+  if (rows.size() > 1) tell("negative prompt", *rows.front());
+  std::vector<at::Tensor> embeds;
+  for (const Row* row : rows) embeds.push_back(row->embeds);
+  return conditioning_of_padded(embeds, target_.device);
 }
 
 std::unique_ptr<State> Mochi::prepare(const Request& request, Conditioning conditioning,
@@ -118,17 +108,13 @@ std::unique_ptr<State> Mochi::prepare(const Request& request, Conditioning condi
   if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
   residence_.load(transformer_, "transformer", run,
                   [&](const Weights& w) { return Transformer(w, folder_.transformer); });
-  const Geometry geometry(folder_, request);
+  const VideoSizes sizes = sizes_of(folder_, request);
   auto state = std::make_unique<MochiState>();
   state->sampler = sampler_of(folder_, request);
   state->steps = int(state->sampler->timesteps().size());
   state->generator = at::detail::createCPUGenerator(request.seed);
-  // Drawn on the CPU whatever the device, and in fp32 whatever the dtype.
-  state->latents =
-      at::randn({1, folder_.transformer.in_channels, geometry.frames, geometry.height, geometry.width},
-                state->generator, at::TensorOptions(at::kFloat))
-          .to(target_.device, conditioning.embeds.scalar_type());
-  state->positions = positions_of(geometry.grid, target_.device);
+  state->latents = video_noise(sizes, state->generator).to(target_.device, conditioning.embeds.scalar_type());
+  state->positions = positions_of(sizes.grid, target_.device);
   state->guidance_scale = request.guidance_scale.value();
   state->conditioning = std::move(conditioning);
   return state;
@@ -162,21 +148,16 @@ at::Tensor Mochi::preview(const State&, const at::Tensor& latents) {
 }
 
 at::Tensor Mochi::decode(const at::Tensor& latents, const Request& request, const RunContext& run) {
-  const Geometry geometry(folder_, request);
-  check_latents(latents.sizes().vec(),
-                {1, folder_.vae.latent_channels, geometry.frames, geometry.height, geometry.width});
-  const bool tiled = request.vae_tiling == "on";
-  const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
+  const VideoSizes sizes = sizes_of(folder_, request);
+  check_latents(latents.sizes().vec(), sizes.latents());
+  const Decoding decoding = decoding_of(sizes, request);
+  const int64_t peak = decode_peak_bytes(folder_.vae, decoding, target_);
   residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
   residence_.load(vae_, "vae", run, [&](const Weights& w) { return VaeDecoder(w, folder_.vae); });
   VaeRun how;
-  how.tiled = tiled;
-  how.on_chunk = [&](int64_t done, int64_t total) {
-    run.say(Phase{"decode", done, total});
-    return !run.stop.stop_requested();
-  };
-  const at::Tensor video = vae_->decode(vae_->unscale(latents.to(target_.device, target_.dtype)), how);
-  return video[0].permute({1, 0, 2, 3});
+  how.tiled = decoding.tiled;
+  how.on_chunk = decoding_progress(run);
+  return frames_of(vae_->decode(vae_->unscale(latents.to(target_.device, target_.dtype)), how));
 }
 
 }  // namespace sagelab::mochi

@@ -42,19 +42,19 @@ bool forces_zeros(const std::filesystem::path& root) {
   return found->get<bool>();
 }
 
-// In bytes; video and rows: those of the video, and all, at all channels.
-struct Sizes {
+// video and rows: those of the video, and all, at all channels.
+struct Bytes {
   int64_t video = 0, text = 0, rows = 0, latents = 0, conditioning = 0, positions = 0;
 };
 
-Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, const Target& target) {
+Bytes bytes_of(const Folder& folder, const VideoSizes& g, const Request& request, const Target& target) {
   const TransformerConfig& c = folder.transformer;
   const auto element = int64_t(c10::elementSize(target.dtype));
-  Sizes s;
+  Bytes s;
   s.video = g.grid.tokens() * c.dim() * element;
   s.text = g.text_tokens * c.text_dim * element;
   s.rows = g.rows() * c.dim() * element;
-  s.latents = g.frames * g.height * g.width * c.in_channels * element;
+  s.latents = c10::multiply_integers(g.latents()) * element;
   s.conditioning = (is_guided(request) ? 2 : 1) * g.text_tokens * c.text_embed_dim * element;
   s.positions = g.grid.tokens() * 3 * int64_t(sizeof(float));
   return s;
@@ -69,11 +69,11 @@ attention::Problem joint_problem(const Folder& folder, const Request& request, c
 // the normed rows, of which the video's are in the buffer that the result goes to, q, k and v as one, and
 // what the backend makes of them; or the feed-forward: both streams twice, and the video's hidden rows, twice
 // as wide as ff_dim.
-int64_t base_bytes(const Sizes& s) {
+int64_t base_bytes(const Bytes& s) {
   return s.video + 2 * s.text + 4 * s.rows;
 }
 
-int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
+int64_t forward_bytes(const Folder& folder, const Bytes& s, const Request& request, const Target& target) {
   const TransformerConfig& c = folder.transformer;
   const int64_t backend = joint_bytes(request, joint_problem(folder, request, target), true);
   const int64_t hidden = s.video / c.dim() * c.ff_dim(c.dim());
@@ -82,7 +82,7 @@ int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& reque
   return std::max(base_bytes(s) + backend, 2 * (s.video + s.text + hidden) + narrow);
 }
 
-int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
+int64_t capture_bytes(const Folder& folder, const Bytes& s, const Request& request, const Target& target) {
   const int64_t captured = captured_bytes(joint_problem(folder, request, target), true, s.rows);
   return std::max<int64_t>(0, base_bytes(s) + captured - forward_bytes(folder, s, request, target));
 }
@@ -122,17 +122,25 @@ Folder::Folder(const Request& request)
   require_equal(root, {"vae out_channels", vae.out_channels}, {"the colours of a picture", 3});
 }
 
-Geometry::Geometry(const Folder& folder, const Request& request)
-    : frames((request.num_frames.value() - 1) / folder.vae.temporal_compression() + 1),
-      height(request.height.value() / folder.vae.spatial_compression()),
-      width(request.width.value() / folder.vae.spatial_compression()),
-      text_tokens(std::get<int64_t>(option_value(request, options(), "max_sequence_length"))),
-      grid{frames, height / folder.transformer.patch_size, width / folder.transformer.patch_size} {}
+VideoSizes sizes_of(const Folder& folder, const Request& request) {
+  const int64_t text = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
+  return video_sizes(request,
+                     {folder.transformer.in_channels, folder.vae.spatial_compression(),
+                      folder.vae.temporal_compression(), folder.transformer.patch_size},
+                     text);
+}
+
+Decoding decoding_of(const VideoSizes& sizes, const Request& request) {
+  Decoding d;
+  d.frames = sizes.frames, d.height = sizes.height, d.width = sizes.width;
+  d.tiled = request.vae_tiling == "on";
+  return d;
+}
 
 std::vector<attention::Problem> attention_problems(const Folder& folder, const Request& request,
                                                    const Target& target) {
   const TransformerConfig& c = folder.transformer;
-  const Geometry g(folder, request);
+  const VideoSizes g = sizes_of(folder, request);
   const int64_t video = g.grid.tokens();
   const auto problem = [&](int64_t q_len, int64_t kv_len) {
     return attention::Problem{1, c.heads, c.heads, q_len, kv_len, c.head_dim, target.dtype, target.device};
@@ -145,9 +153,9 @@ std::vector<attention::Problem> attention_problems(const Folder& folder, const R
 }
 
 Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available) {
-  const Geometry g(folder, request);
+  const VideoSizes g = sizes_of(folder, request);
   const Target target = resolve_target(request);
-  const Sizes s = sizes_of(folder, g, request, target);
+  const Bytes s = bytes_of(folder, g, request, target);
   const Components& parts = folder.components;
   Needs needs;
   needs.encoders = parts.bytes("text_encoder", target);
@@ -156,14 +164,14 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   needs.encode = s.conditioning + t5_encode_bytes(folder.text, g.text_tokens, target) +
                  parts.narrow_bytes("text_encoder", target, g.text_tokens * folder.text.d_ff);
   needs.denoise = s.conditioning + s.positions + 2 * s.latents + forward_bytes(folder, s, request, target);
-  needs.decode = s.conditioning + 3 * s.latents +
-                 decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  needs.decode =
+      s.conditioning + 3 * s.latents + decode_peak_bytes(folder.vae, decoding_of(g, request), target);
   return peaks_of(needs, request, available);
 }
 
 Plan plan(const Folder& folder, const Request& request) {
   folder.components.check();
-  const Geometry g(folder, request);
+  const VideoSizes g = sizes_of(folder, request);
   const Target target = resolve_target(request);
   const TransformerConfig& c = folder.transformer;
   Plan plan;
@@ -176,13 +184,13 @@ Plan plan(const Folder& folder, const Request& request) {
   const int forwards = is_guided(request) ? 2 : 1;
   plan.forwards = plan.steps * forwards;
   plan.layers = int(c.layers);
-  const Sizes sizes = sizes_of(folder, g, request, target);
+  const Bytes bytes = bytes_of(folder, g, request, target);
   for (int i = 0; i < forwards; ++i)
     for (int layer = 0; layer < plan.layers; ++layer)
-      plan.calls.push_back({layer, 2 * sizes.rows + (layer + 1 < plan.layers ? sizes.rows : sizes.video)});
+      plan.calls.push_back({layer, 2 * bytes.rows + (layer + 1 < plan.layers ? bytes.rows : bytes.video)});
   plan.problems = attention_problems(folder, request, target);
-  plan.capture_bytes = capture_bytes(folder, sizes, request, target);
-  plan.latent_shape = {1, c.in_channels, g.frames, g.height, g.width};
+  plan.capture_bytes = capture_bytes(folder, bytes, request, target);
+  plan.latent_shape = g.latents();
   plan.components = folder.components.listed(target);
   plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;

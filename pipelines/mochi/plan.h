@@ -16,6 +16,7 @@
 #include "pipelines/mochi/vae/decoder.h"
 #include "pipelines/registry.h"
 #include "pipelines/text/t5.h"
+#include "pipelines/video/video.h"
 
 namespace sagelab::mochi {
 
@@ -29,22 +30,13 @@ struct Folder {
   T5Config text;
   FlowMatchEulerConfig scheduler;
   Components components;
-  int64_t unit() const { return vae.spatial_compression() * transformer.patch_size; }  // of sides, in pixels
-};
-
-// A run's sizes in latents and tokens.
-struct Geometry {
-  Geometry(const Folder& folder, const Request& request);
-  int64_t frames = 0, height = 0, width = 0;  // of latents
-  int64_t text_tokens = 0;                    // at most: a prompt's own number counts
-  Grid grid;
-  int64_t rows() const { return grid.tokens() + text_tokens; }
-  Decoding decoding(bool tiled) const {
-    Decoding d;
-    d.frames = frames, d.height = height, d.width = width, d.tiled = tiled;
-    return d;
+  VideoUnits units() const {
+    return {vae.spatial_compression() * transformer.patch_size, vae.temporal_compression()};
   }
 };
+
+VideoSizes sizes_of(const Folder& folder, const Request& request);
+Decoding decoding_of(const VideoSizes& sizes, const Request& request);
 
 // Every subfolder that holds weights.
 std::span<const Component> component_table();

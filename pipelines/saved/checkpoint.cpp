@@ -202,12 +202,13 @@ Checkpoint read_checkpoint(const std::string& file) {
 
 void restore(const Checkpoint& c, State& state, attention::Recorder& recorder) {
   const auto& now = state.latents;
-  if (c.steps != state.steps || c.latents.sizes() != now.sizes() ||
-      c.latents.scalar_type() != now.scalar_type() || c.generator.defined() != state.generator.defined())
+  const at::ScalarType dtype = state.stepped_dtype.value_or(now.scalar_type());
+  if (c.steps != state.steps || c.latents.sizes() != now.sizes() || c.latents.scalar_type() != dtype ||
+      c.generator.defined() != state.generator.defined())
     throw Error(
         fmt::format("the checkpoint is of {} steps and {} latents [{}], and this run has {} and {} [{}]",
                     c.steps, safetensors_dtype(c.latents.scalar_type()), fmt::join(c.latents.sizes(), ", "),
-                    state.steps, safetensors_dtype(now.scalar_type()), fmt::join(now.sizes(), ", ")),
+                    state.steps, safetensors_dtype(dtype), fmt::join(now.sizes(), ", ")),
         "go on with the model that it began with");
   if (state.sampler) {
     Tensors memory;

@@ -5,8 +5,11 @@
 #include "pipelines/mochi/pipeline.h"
 #include "tests/support/picture_checks.h"
 #include "tests/support/picture_habits.h"
+#include "tests/support/video/runs.h"
 
 namespace sagelab::mochi {
+using testing::rows_of;
+using testing::video_of;
 
 inline constexpr const char* kPipelineNames[] = {"empty", "cut", "picture"};
 inline constexpr const char* kModes[] = {"plain", "guided"};
@@ -40,16 +43,6 @@ inline Request pipeline_request(const std::string& name, const std::string& mode
   r.device = "cpu";
   r.vae_tiling = "off";
   return r;
-}
-
-// Of one side, without padding.
-inline at::Tensor rows_of(const Conditioning& c, int64_t side) {
-  return c.embeds.narrow(0, side, 1).narrow(1, 0, c.lengths[side].item<int64_t>());
-}
-
-// What the VAE gives, as diffusers lays it out.
-inline at::Tensor video_of(const at::Tensor& frames) {
-  return frames.permute({1, 0, 2, 3}).unsqueeze(0);
 }
 
 }  // namespace sagelab::mochi

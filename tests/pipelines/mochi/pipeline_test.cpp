@@ -77,7 +77,7 @@ TEST_P(Parity, Frames) {
 }
 
 TEST_P(Parity, PlanPredictsThePeaks) {
-  testing::expect_peaks_small_and_large(mochi_family(), request, int(Folder(request).unit()), 2);
+  testing::expect_peaks_small_and_large(mochi_family(), request, int(Folder(request).units().side), 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Mochi, Parity,

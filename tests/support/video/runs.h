@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of video pipelines share: their stages as diffusers lays them out, whole runs that are
+// broken off and gone on with, weights from another file.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <stdexcept>
+#include <string>
+
+#include "pipelines/saved/checkpoint.h"
+#include "tests/support/picture_runs.h"
+
+namespace sagelab::testing {
+
+// Of one side, without padding.
+inline at::Tensor rows_of(const Conditioning& c, int64_t side) {
+  return c.embeds.narrow(0, side, 1).narrow(1, 0, c.lengths[side].item<int64_t>());
+}
+
+// What the VAE gives, as diffusers lays it out.
+inline at::Tensor video_of(const at::Tensor& frames) {
+  return frames.permute({1, 0, 2, 3}).unsqueeze(0);
+}
+
+struct Stopped : std::runtime_error {
+  Stopped() : std::runtime_error("stopped by the test") {}
+};
+
+struct Outcome {
+  Result result;
+  std::map<std::string, int64_t> calls;  // by who served them
+};
+
+// stop_at: the step after which the run dies; -1: it ends.
+inline Outcome outcome_of(const Family& family, const Request& request, const Checkpoints& checkpoints = {},
+                          int stop_at = -1) {
+  OneRun one(request.attention);
+  StepHooks hooks;
+  hooks.after = [&](int i, const at::Tensor&) {
+    if (i == stop_at) throw Stopped();
+  };
+  one.context.hooks = &hooks;
+  one.context.checkpoints = &checkpoints;
+  const auto pipeline = family.open(request, one.context);
+  Outcome out{generate(*pipeline, request, "", one.context), {}};
+  for (const auto& [name, served] : one.recorder.served()) out.calls[name] = served.calls;
+  return out;
+}
+
+inline std::filesystem::path temporary_file(const std::string& name) {
+  return std::filesystem::path(::testing::TempDir()) / (name + ".safetensors");
+}
+
+// A run that dies after its third step goes on bit by bit, and with the switches of attention that it had.
+// request: resolved, of more than 3 steps; calls: of attention in a step.
+inline void expect_goes_on(const Family& family, Request request, int64_t calls) {
+  request.attention_at = {"1=sdpa(math)", "3=reference"};
+  const std::string file = temporary_file(
+      fmt::format("{}_{}_{}", family.name,
+                  std::filesystem::path(request.model).parent_path().filename().string(), request.dtype));
+  const Outcome whole = outcome_of(family, request);
+  EXPECT_EQ(whole.calls, (std::map<std::string, int64_t>{{"sdpa(flash)", calls},
+                                                         {"sdpa(math)", 2 * calls},
+                                                         {"reference", (*request.steps - 3) * calls}}));
+  EXPECT_THROW(outcome_of(family, request, {.every = 2, .file = file, .resume = {}}, 2), Stopped);
+  const Checkpoint left = read_checkpoint(file);
+  EXPECT_EQ(left.step, 2);
+  const Outcome rest = outcome_of(family, left.request, {.every = 0, .file = {}, .resume = file});
+  EXPECT_TRUE(at::equal(rest.result.latents, whole.result.latents));
+  EXPECT_EQ(rest.result.picture->pixels, whole.result.picture->pixels);
+  EXPECT_EQ(rest.calls, whole.calls);
+  ASSERT_EQ(rest.result.switches.size(), 2u);
+  EXPECT_EQ(rest.result.switches[1].at(), "3=reference");
+  std::filesystem::remove(file);
+}
+
+// A file in place of a component is read: the same tensors give the same video, and damaged ones none.
+// request: unresolved.
+inline void expect_weights_from_another_file(const Family& family, Request request) {
+  const std::filesystem::path own = std::filesystem::path(request.model) / "transformer",
+                              file = temporary_file(family.name + "_transformer");
+  std::filesystem::copy_file(own / "diffusion_pytorch_model.safetensors", file,
+                             std::filesystem::copy_options::overwrite_existing);
+  const Outcome plain = outcome_of(family, family.resolve(request));
+  request.weights = {"transformer=" + file.string()};
+  const Outcome given = outcome_of(family, family.resolve(request));
+  EXPECT_EQ(given.result.picture->pixels, plain.result.picture->pixels);
+  std::filesystem::resize_file(file, std::filesystem::file_size(file) - 4);
+  EXPECT_THROW(outcome_of(family, family.resolve(request)), Error);
+  std::filesystem::remove(file);
+}
+
+}  // namespace sagelab::testing
