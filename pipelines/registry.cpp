@@ -16,6 +16,7 @@
 #include "pipelines/core/files/sha256.h"
 #include "pipelines/core/weights.h"
 #include "pipelines/flux/pipeline.h"
+#include "pipelines/hunyuanvideo/pipeline.h"
 #include "pipelines/mochi/pipeline.h"
 #include "pipelines/sd3/pipeline.h"
 
@@ -156,7 +157,8 @@ std::vector<std::string> components_of(const Family& family, const nlohmann::jso
 }
 
 std::span<const Family> families() {
-  static const std::array kFamilies = {cogvideox::family(), flux::family(), mochi::family(), sd3::family()};
+  static const std::array kFamilies = {cogvideox::family(), flux::family(), hunyuanvideo::family(),
+                                       mochi::family(), sd3::family()};
   return kFamilies;
 }
 

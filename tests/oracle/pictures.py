@@ -2,7 +2,8 @@
 """What the makers of tiny picture pipelines share: parts, runs with every stage, what one mistake changes.
 
 A family is the module that calls main(): SPECS, MODES ({mode: changes of the request, None leaves out}), SCRIPTS, SLIPS,
-make_pipeline(name, spiece), text_stages(pipe, request, negative), noise(pipe, request, dtype) and released_names().
+make_pipeline(name, spiece), text_stages(pipe, request, negative), noise(pipe, request, dtype), released_names() and, where
+there are more, other_stages(pipe, request): their keys start with one of OTHERS.
 """
 
 import functools
@@ -37,20 +38,27 @@ RELEASED_VAE = dict(block_out_channels=[128, 256, 512, 512], layers_per_block=2,
 VISIBLE = 1e-4  # well beyond three times the bounds of the parity tests
 
 
-def tokenizers(spiece, pads):
-    """T5's, the vocabulary of CLIP's, and one CLIPTokenizer for each pad token."""
-    from transformers import CLIPTokenizer, T5Tokenizer
+def clip_tokenizers(pads):
+    """The vocabulary, and one CLIPTokenizer for each pad token."""
+    from transformers import CLIPTokenizer
 
     vocab, merges = vocabulary.train(corpus.english_lines(), 600)
     with tempfile.TemporaryDirectory() as folder:
         folder, clips = pathlib.Path(folder), []
-        (folder / "t5").mkdir()
-        (folder / "t5" / "spiece.model").write_bytes(spiece)
         for i, pad in enumerate(pads):
             vocabulary.write_files(folder / str(i), vocab, merges)
             vocabulary.released(folder / str(i), vocab, pad)
             clips.append(CLIPTokenizer.from_pretrained(folder / str(i)))
-        return T5Tokenizer.from_pretrained(folder / "t5"), vocab, clips
+        return vocab, clips
+
+
+def tokenizers(spiece, pads):
+    """T5's, the vocabulary of CLIP's, and one CLIPTokenizer for each pad token."""
+    from transformers import T5Tokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "spiece.model").write_bytes(spiece)
+        return T5Tokenizer.from_pretrained(folder), *clip_tokenizers(pads)
 
 
 def make_clip(kind, options, vocab, generator):
@@ -131,7 +139,7 @@ def dump(family, pipe, request):
     out["plain.bf16.noise"] = family.noise(pipe, request, torch.bfloat16).float()
     for mode in family.MODES:
         out |= run(family, pipe, request, mode)
-    return out
+    return out | (family.other_stages(pipe, request) if hasattr(family, "other_stages") else {})
 
 
 def last(request, mode):
@@ -148,6 +156,8 @@ def mutants(family, pipe, name, request, truth):
                 result = run(family, pipe, changed, mode)[stage]
             elif key == "noise":
                 result = family.noise(pipe, changed, torch.float32)
+            elif mode in getattr(family, "OTHERS", ()):
+                result = family.other_stages(pipe, changed)[stage]
             else:
                 result = family.text_stages(pipe, changed, mode == "negative")[stage]
         label = f"{mutant}|{stage}"

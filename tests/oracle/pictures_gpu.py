@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far diffusers' pipeline of a family of pictures or videos is from its fp32 results when it runs in half precision on a GPU.
 
-usage: pictures_gpu.py flux|mochi|sd3 FIXTURES_DIR OUT_JSON [--dtype bf16|fp16] [--device cuda]
+usage: pictures_gpu.py flux|hunyuanvideo|mochi|sd3 FIXTURES_DIR OUT_JSON [--dtype bf16|fp16] [--device cuda]
        (FIXTURES_DIR as the family's pipelines.py made it)
 
 Every stage starts from the fp32 values of dump.safetensors before it, rounded to the dtype; e = ||half - fp32|| / ||fp32||.
@@ -78,7 +78,7 @@ def errors_of(family, pictures, folder, device, dtype):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("family", choices=("flux", "mochi", "sd3"))
+    parser.add_argument("family", choices=("flux", "hunyuanvideo", "mochi", "sd3"))
     parser.add_argument("fixtures", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--dtype", choices=("bf16", "fp16"), default="bf16")

@@ -2,7 +2,7 @@
 // The released transformer: what is read of it, and what a forward takes.
 #include <gtest/gtest.h>
 
-#include "pipelines/hunyuanvideo/bench.h"
+#include "pipelines/hunyuanvideo/pipeline.h"
 #include "tests/pipelines/hunyuanvideo/fixture.h"
 
 namespace sagelab::hunyuanvideo {
@@ -35,10 +35,11 @@ TEST(HunyuanVideoReleased, FlopsAreThoseOfTheirSizes) {
 }
 
 TEST(HunyuanVideoReleased, TheBenchIsItAtItsDefaultSize) {
-  const BenchModel model = bench({at::kMeta, at::kBFloat16});
+  const BenchModel model = family().bench("13b", {at::kMeta, at::kBFloat16});
   EXPECT_EQ(model.latent_shape, (std::vector<int64_t>{1, 16, 33, 90, 160}));
   EXPECT_EQ(model.tokens, 119'056);
   EXPECT_EQ(model.flops, flops(released(), 118'800, 256));
+  EXPECT_THROW(family().bench("14b", {at::kMeta, at::kBFloat16}), Error);
 }
 
 }  // namespace
