@@ -3,11 +3,8 @@
 // once.
 #include <gmock/gmock.h>
 
-#include <algorithm>
-
+#include "tests/app/cli/family_folder.h"
 #include "tests/app/cli/read_frames.h"
-#include "tests/app/program.h"
-#include "tests/support/parity.h"
 
 namespace sagelab {
 namespace {
@@ -16,44 +13,8 @@ using namespace sagelab::testing;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-struct Fixture {
-  const char* family;
-  const char* folder;
-  const char* mode;  // of the dumps: that of the whole request
-  fs::path path() const { return fs::path(SAGELAB_FIXTURES) / folder; }
-};
-
-void PrintTo(const Fixture& fixture, std::ostream* out) {
-  *out << fixture.folder;
-}
-
-class Pictures : public ::testing::TestWithParam<Fixture> {
+class Pictures : public OnFamilyFolder {
  protected:
-  TempFolder folder_;
-  json request_ = json::parse(read_file(GetParam().path() / "request.json"));
-  std::string model_ = (GetParam().path() / "model").string();
-
-  std::string at(const std::string& name) const { return (folder_ / name).string(); }
-
-  // A flag for every argument of diffusers' call.
-  std::vector<std::string> flags(const std::set<std::string>& without = {}) const {
-    std::vector<std::string> all{"--model", model_, "--device", "cpu"};
-    for (const auto& [key, value] : request_.items()) {
-      std::string flag = key == "num_inference_steps" ? "steps" : key;
-      std::replace(flag.begin(), flag.end(), '_', '-');
-      std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-      if (value.is_array()) text = text.substr(1, text.size() - 2);
-      if (text.empty() || without.contains(key)) continue;
-      all.insert(all.end(), {"--" + flag, text});
-    }
-    return all;
-  }
-  std::vector<std::string> generate(std::vector<std::string> more) const {
-    std::vector<std::string> all = flags();
-    all.insert(all.begin(), "generate");
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
   std::string picture_of_seed(int64_t more) const {
     return "x-" + std::to_string(request_.at("seed").get<int64_t>() + more) + ".png";
   }
@@ -62,13 +23,7 @@ class Pictures : public ::testing::TestWithParam<Fixture> {
 TEST_P(Pictures, APngIsDiffusersPicture) {
   const auto result = run_sagelab(generate({"--output", at("x.png")}));
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  const auto theirs =
-      Dump(GetParam().path() / "dump.safetensors")[std::string(GetParam().mode) + ".pixels"].to(at::kInt);
-  const auto ours = read_png(folder_ / "x.png").unsqueeze(0).to(at::kInt);
-  ASSERT_EQ(ours.sizes(), theirs.sizes());
-  const auto off = (ours - theirs).abs();
-  EXPECT_LE(off.max().item<int>(), 1);
-  EXPECT_GE(off.eq(0).to(at::kDouble).mean().item<double>(), 0.999);
+  expect_diffusers_pixels(read_png(folder_ / "x.png").unsqueeze(0));
   EXPECT_EQ(folder_.names(), std::set<std::string>{"x.png"});
 }
 
@@ -109,27 +64,15 @@ TEST_P(Pictures, ReplayMakesThePictureAgain) {
 }
 
 TEST_P(Pictures, CompareShowsWhatTheBackendChanges) {
-  std::vector<std::string> all = flags();
-  all.insert(all.begin(), "compare");
-  all.insert(all.end(), {"--a", "sdpa", "--b", "reference", "--locked", "--output", at("out/")});
-  const auto result = run_sagelab(all);
-  ASSERT_EQ(result.exit_code, 0) << result.err;
-  const auto report = json::parse(read_file(folder_ / "out/report.json"));
-  EXPECT_EQ(report.at("floor").at("identical"), true);
-  const auto& b = report.at("runs").at(1);
-  EXPECT_EQ(b.at("served"), json::array({"reference"}));
-  EXPECT_EQ(b.at("figures").at("locked_latents").size(), request_.at("num_inference_steps").get<size_t>());
-  EXPECT_EQ(b.at("figures").at("quality").at("frames"), 1);
-  EXPECT_GT(b.at("figures").at("quality").at("ssim").at("worst"), 0.9999) << "both are exact";
+  expect_comparison_with_reference(1);
   EXPECT_TRUE(fs::exists(folder_ / "out/side_by_side.png"));
 }
 
 TEST_P(Pictures, ABatchMakesOneForEachLine) {
   write_file(folder_ / "p.txt", "A fox.\nA cat.\n");
-  std::vector<std::string> all = flags({"prompt", "prompt_2", "prompt_3"});
-  all.insert(all.begin(), "batch");
-  all.insert(all.end(), {"--prompts", at("p.txt"), "--output", at("out"), "--json"});
-  const auto result = run_sagelab(all);
+  const auto result =
+      run_sagelab(command("batch", {"--prompts", at("p.txt"), "--output", at("out"), "--json"},
+                          {"prompt", "prompt_2", "prompt_3"}));
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(json::parse(result.out).at("made"), 2);
   const at::Tensor fox = read_png(folder_ / "out/sample_0000.png");
@@ -137,23 +80,16 @@ TEST_P(Pictures, ABatchMakesOneForEachLine) {
 }
 
 // These folders' CLIP may have its keys at the top, as transformers 5 saves them; released ones have them
-// below text_model. And a part that a model is without is nothing to miss.
+// below text_model.
 TEST_P(Pictures, InfoMissesNothingUnderAnotherName) {
-  const auto result = run_sagelab({"info", "--model", model_, "--json"});
-  ASSERT_EQ(result.exit_code, 0) << result.err;
-  const auto info = json::parse(result.out).at("model");
-  EXPECT_EQ(info.at("missing"), json::array());
-  EXPECT_EQ(info.at("family"), GetParam().family);
+  expect_info_misses_nothing();
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Pictures,
-                         ::testing::Values(Fixture{"flux", "flux_pipelines/dev", "guided"},
-                                           Fixture{"sd3", "sd3_pipelines/medium", "skipped"},
-                                           Fixture{"sd3", "sd3_pipelines/sd3", "skipped"}),
-                         [](const auto& info) {
-                           return info.param.path().parent_path().filename().string() + "_" +
-                                  info.param.path().filename().string();
-                         });
+                         ::testing::Values(FamilyFolder{"flux", "flux_pipelines/dev", "guided"},
+                                           FamilyFolder{"sd3", "sd3_pipelines/medium", "skipped"},
+                                           FamilyFolder{"sd3", "sd3_pipelines/sd3", "skipped"}),
+                         family_folder_name);
 
 }  // namespace
 }  // namespace sagelab
