@@ -89,8 +89,8 @@ TEST_P(OffloadOfLayers, AGpuHoldsTwoBlocksInPlaceOfAll) {
 INSTANTIATE_TEST_SUITE_P(Families, OffloadOfLayers,
                          ::testing::Values(Place{"flux_pipelines", "dev"}, Place{"flux_pipelines", "schnell"},
                                            Place{"sd3_pipelines", "large"}, Place{"mochi_pipelines", "cut"},
-                                           Place{"cogvideox", "2b"}, Place{"cogvideox", "1.5"},
-                                           Place{"cogvideox", "5b"}),
+                                           Place{"hunyuanvideo_pipelines", "cut"}, Place{"cogvideox", "2b"},
+                                           Place{"cogvideox", "1.5"}, Place{"cogvideox", "5b"}),
                          [](const auto& info) {
                            std::string name = fmt::format("{}_{}", info.param.fixtures, info.param.name);
                            std::replace(name.begin(), name.end(), '.', '_');

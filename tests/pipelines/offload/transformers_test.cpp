@@ -5,6 +5,7 @@
 
 #include "tests/pipelines/cogvideox/fixture.h"
 #include "tests/pipelines/flux/fixture.h"
+#include "tests/pipelines/hunyuanvideo/fixture.h"
 #include "tests/pipelines/mochi/fixture.h"
 #include "tests/pipelines/sd3/fixture.h"
 #include "tests/support/transformer_parity.h"
@@ -18,25 +19,32 @@ using testing::Observe;
 using Call = std::function<at::Tensor(const std::string& spec, const Observe& observe)>;
 using Open = std::function<Call(const Target& target)>;
 
-Open flux_of(const std::string& name) {
-  return [name](const Target& target) -> Call {
-    const auto model = std::make_shared<flux::Transformer>(flux::open(name, target));
-    const auto in = flux::inputs_of(flux::dump_of(name), model->config(), target);
+// open(target) makes a model, inputs(config, target) those of its dump.
+template <class OpenModel, class InputsOf>
+Open forward_of(const OpenModel& open, const InputsOf& inputs) {
+  return [=](const Target& target) -> Call {
+    const auto model = std::make_shared<decltype(open(target))>(open(target));
+    const auto in = inputs(model->config(), target);
     return [=](const std::string& spec, const Observe& observe) {
       return testing::run(*model, in, observe, spec);
     };
   };
 }
 
+Open flux_of(const std::string& name) {
+  return forward_of([=](const Target& target) { return flux::open(name, target); },
+                    [=](const flux::TransformerConfig& config, const Target& target) {
+                      return flux::inputs_of(flux::dump_of(name), config, target);
+                    });
+}
+
 Open sd3_of(const std::string& name, const std::vector<int64_t>& skip) {
-  return [=](const Target& target) -> Call {
-    const auto model = std::make_shared<sd3::Transformer>(sd3::open(name, target));
-    auto in = sd3::inputs_of(sd3::dump_of(name), target);
-    in.skip = skip;
-    return [=](const std::string& spec, const Observe& observe) {
-      return testing::run(*model, in, observe, spec);
-    };
-  };
+  return forward_of([=](const Target& target) { return sd3::open(name, target); },
+                    [=](const sd3::TransformerConfig&, const Target& target) {
+                      auto in = sd3::inputs_of(sd3::dump_of(name), target);
+                      in.skip = skip;
+                      return in;
+                    });
 }
 
 Open cogvideox_of(const std::string& name) {
@@ -59,14 +67,18 @@ Open cogvideox_of(const std::string& name) {
   };
 }
 
+Open hunyuanvideo_of(const std::string& name) {
+  return forward_of([=](const Target& target) { return hunyuanvideo::open(name, target); },
+                    [=](const hunyuanvideo::TransformerConfig& config, const Target& target) {
+                      return hunyuanvideo::inputs_of(hunyuanvideo::dump_of(name), config, target);
+                    });
+}
+
 Open mochi_of(const std::string& name) {
-  return [name](const Target& target) -> Call {
-    const auto model = std::make_shared<mochi::Transformer>(mochi::open(name, target));
-    const auto in = mochi::inputs_of(mochi::dump_of(name), model->config(), target);
-    return [=](const std::string& spec, const Observe& observe) {
-      return testing::run(*model, in, observe, spec);
-    };
-  };
+  return forward_of([=](const Target& target) { return mochi::open(name, target); },
+                    [=](const mochi::TransformerConfig& config, const Target& target) {
+                      return mochi::inputs_of(mochi::dump_of(name), config, target);
+                    });
 }
 
 struct Model {
@@ -125,6 +137,8 @@ INSTANTIATE_TEST_SUITE_P(Families, Streamed,
                                            Model{"flux_dev", flux_of("dev")}, Model{"sd3", sd3_of("sd3", {})},
                                            Model{"sd3_medium", sd3_of("medium", {})},
                                            Model{"sd3_medium_skipping", sd3_of("medium", {0})},
+                                           Model{"hunyuanvideo_clip", hunyuanvideo_of("clip")},
+                                           Model{"hunyuanvideo_picture", hunyuanvideo_of("picture")},
                                            Model{"mochi_clip", mochi_of("clip")},
                                            Model{"mochi_default_keys", mochi_of("default_keys")},
                                            Model{"cogvideox_2b", cogvideox_of("2b")},
