@@ -39,21 +39,23 @@ int64_t clip_encode_bytes(const ClipTextConfig& c, int64_t rows, const Target& t
                   rows * (3 * c.hidden_size + hidden * c.intermediate_size) * element);
 }
 
-// In the order of text_encoder.cpp: the rows, the tables of the rotation, and of a layer q, k and v as one,
-// the queries turned, the keys turned, keys and values once for each query where they serve several, and what
-// the attention gives; or the hidden rows as they come, what the activation makes of the gate, and the rows
+// In the order of text_encoder.cpp: the rows, the tables of the rotation, and of a layer q, k and v as one
+// with what turning the queries takes, 4.5 times as much as they are; or the queries turned and the same of
+// the keys; or both turned, keys and values once for each query where they serve several, and what the
+// attention gives; or the hidden rows as they come, what the activation makes of the gate, and the rows
 // behind them, twice while they are added.
 int64_t llama_encode_bytes(const LlamaConfig& c, int64_t rows, const Target& target) {
   const int64_t element = int64_t(c10::elementSize(target.dtype));
-  const int64_t queries = c.num_heads * c.head_dim, keys = c.num_kv_heads * c.head_dim;
-  const int64_t repeated = c.num_heads > c.num_kv_heads ? 2 * queries : 0;
+  const int64_t q = rows * c.num_heads * c.head_dim * element,
+                k = rows * c.num_kv_heads * c.head_dim * element;
+  const int64_t repeated = c.num_heads > c.num_kv_heads ? 2 * q : 0;
   const int64_t tile =
       target.device.is_cpu()
           ? attention::flash_tile_bytes({1, c.num_heads, c.num_heads, rows, rows, c.head_dim, target.dtype})
           : 0;
-  const int64_t attention = rows * (3 * queries + 3 * keys + repeated) * element + tile;
   const int64_t ff = rows * (3 * c.intermediate_size + 2 * c.hidden_size) * element;
-  return rows * (c.hidden_size + 2 * c.head_dim) * element + std::max(attention, ff);
+  return rows * (c.hidden_size + 2 * c.head_dim) * element +
+         std::max({11 * q / 2 + 2 * k, 2 * q + 13 * k / 2, 3 * (q + k) + repeated + tile, ff});
 }
 
 }  // namespace sagelab
