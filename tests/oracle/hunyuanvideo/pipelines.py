@@ -76,8 +76,8 @@ SPECS = {
         request=dict(prompt=SENTENCE, negative_prompt="blurry", height=80, width=48, num_frames=1,
                      num_inference_steps=6, guidance_scale=4.3, true_cfg_scale=3.0, max_sequence_length=64, seed=23)),
 }
-# As they are released, but that the text encoder has the layers that are run alone.
-PARAMETERS = {"text_encoder": 7505186816, "text_encoder_2": 123060480, "transformer": 12821012544, "vae": 246478803}
+PARAMETERS = {"text_encoder": 7505186816, "text_encoder_2": 123060480, "transformer": 12821012544,
+              "vae": 246478803}  # published totals
 
 
 def llama_vocabulary():
@@ -200,19 +200,24 @@ def decoded(pipe, latents):
     return {"image": image, "pixels": torch.from_numpy((pixels * 255).round())}
 
 
-def released_names():
+def released_parts():
+    """{component: (config, make)}"""
     from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoTransformer3DModel
     from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel
 
     llama = dict(hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
                  num_key_value_heads=8, vocab_size=128320, rms_norm_eps=1e-5)
     clip = dict(hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768)
-    parts = {"text_encoder": (llama, lambda: LlamaModel(LlamaConfig(**llama))),
-             "text_encoder_2": (clip, lambda: CLIPTextModel(CLIPTextConfig(**clip))),
-             "transformer": ({}, HunyuanVideoTransformer3DModel), "vae": ({}, AutoencoderKLHunyuanVideo)}
-    names = pictures.names_of(parts, PARAMETERS)
-    kept = llama["num_hidden_layers"] - SKIPPED
-    unread = ("norm.", *(f"layers.{i}." for i in range(kept, kept + SKIPPED)))
+    return {"text_encoder": (llama, lambda: LlamaModel(LlamaConfig(**llama))),
+            "text_encoder_2": (clip, lambda: CLIPTextModel(CLIPTextConfig(**clip))),
+            "transformer": ({}, HunyuanVideoTransformer3DModel), "vae": ({}, AutoencoderKLHunyuanVideo)}
+
+
+def released_names():
+    """But for what is not read: of Llama the layers that are skipped and the norm, of the VAE what encodes."""
+    parts = released_parts()
+    names, kept = pictures.names_of(parts, PARAMETERS), parts["text_encoder"][0]["num_hidden_layers"] - SKIPPED
+    unread = ("norm.", *(f"layers.{kept + i}." for i in range(SKIPPED)))
     for component, prefixes in (("text_encoder", unread), ("vae", ("quant_conv.",))):
         held = names[component]["names"]
         names[component]["names"] = {k: shape for k, shape in held.items() if not k.startswith(prefixes)}
