@@ -96,9 +96,8 @@ void CogVideoX::expect(std::vector<Request> requests) {
 }
 
 void CogVideoX::encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run) {
-  const bool freed = frees_encoders(request);
   const auto tokenizer = open_t5_tokenizer(folder_.root / "tokenizer");
-  const auto tokens = rows_.tokens(wanted, freed, [&](const Text& text) {
+  const auto tokens = rows_.tokens(wanted, frees_encoders(request), [&](const Text& text) {
     return tokens_of(folder_, *tokenizer, text.first, text.second);
   });
   if (!text_encoder_) residence_.make_room(residence_.bytes("text_encoder"), request, transformer_, vae_);
@@ -108,12 +107,12 @@ void CogVideoX::encode_texts(const std::vector<Text>& wanted, const Request& req
     const at::Tensor embeds = (*text_encoder_)(ids_of(ids, target_.device));
     return Row{embeds.to(target_.dtype).cpu(), ids.truncated};
   });
-  if (freed) text_encoder_.reset();
 }
 
 Conditioning CogVideoX::encode(const Request& request, const RunContext& run) {
   const auto wanted = texts_of(request);
   if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
+  if (frees_encoders(request)) text_encoder_.reset();
   const auto tell = [&](const char* what, const Text& text) {
     if (rows_.at(text).truncated)
       run.notice(fmt::format("the {} is cut at {} tokens (max_sequence_length)", what, text.second));

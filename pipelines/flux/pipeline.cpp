@@ -91,12 +91,12 @@ void Flux::encode_texts(const std::vector<Texts>& wanted, const Request& request
     row.t5_cut = ids.t5.truncated;
   };
   rows_.add_in_passes(tokens, wanted.size(), run, clip, t5);
-  if (freed) t5_.reset();
 }
 
 Conditioning Flux::encode(const Request& request, const RunContext& run) {
   const std::vector<Texts> wanted = texts_of(request);
   if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
+  if (frees_encoders(request)) clip_.reset(), t5_.reset();
   const auto rows = rows_.of(wanted);
   tell_what_is_cut(rows, {wanted.back().t5_length, folder_.clip.max_positions}, run);
   return conditioning_of(rows, target_.device);

@@ -121,12 +121,12 @@ void StableDiffusion3::encode_texts(const std::vector<Texts>& wanted, const Requ
     row.embeds = at::cat({at::constant_pad_nd(row.embeds, {0, joint - row.embeds.size(-1)}), rows}, 1);
   };
   rows_.add_in_passes(tokens, wanted.size(), run, clip_l, clip_g, t5);
-  if (freed) t5_.reset();
 }
 
 Conditioning StableDiffusion3::encode(const Request& request, const RunContext& run) {
   const std::vector<Texts> wanted = texts_of(request);
   if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
+  if (frees_encoders(request)) clip_l_.reset(), clip_g_.reset(), t5_.reset();
   const auto rows = rows_.of(wanted);
   tell_what_is_cut(rows, {wanted.back().t5_length, folder_.clip_length}, run);
   return conditioning_of(rows, target_.device);

@@ -12,6 +12,7 @@
 #include "attention/error.h"
 #include "pipelines/footprint.h"
 #include "tests/pipelines/cogvideox/fixture.h"
+#include "tests/support/encoders_in_turn.h"
 
 namespace sagelab::cogvideox {
 namespace {
@@ -236,6 +237,13 @@ TEST(CogVideoXPipeline, OffloadKeepsTheTransformerForTheNextPrompt) {
                                     human_bytes(free + 1), human_bytes(free)));
     EXPECT_EQ(e.hint(), "use --dtype bf16, --offload encoders or a machine with more memory");
   }
+}
+
+TEST(CogVideoXPipeline, TheTextEncoderIsGoneWhereItIsFreed) {
+  const Request request = cogvideox_family().resolve(request_of("2b"));
+  const Folder folder(request);
+  const int64_t bytes = folder.components.bytes("text_encoder", resolve_target(request));
+  testing::expect_encoders_in_turn<CogVideoX>(request, {bytes});
 }
 
 TEST(CogVideoXPipeline, PreviewIsAPictureOfTheLatents) {
