@@ -61,12 +61,12 @@ void HunyuanVideo::encode_texts(const std::vector<Text>& wanted, const Request& 
     row.t5_cut = ids.llama.truncated;
   };
   rows_.add_in_passes(tokens, wanted.size(), run, clip, llama);
-  if (freed) llama_.reset();
 }
 
 Conditioning HunyuanVideo::encode(const Request& request, const RunContext& run) {
   const std::vector<Text> wanted = texts_of(request);
   if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
+  if (frees_encoders(request)) clip_.reset(), llama_.reset();
   const auto rows = rows_.of(wanted);
   tell_what_is_cut(rows, {wanted.back().second, kClipRows}, run);
   std::vector<at::Tensor> embeds, pooled;

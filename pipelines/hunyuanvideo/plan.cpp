@@ -152,7 +152,11 @@ std::vector<attention::Problem> attention_problems(const Folder& folder, const R
   const auto problem = [&](int64_t rows) {
     return attention::Problem{1, c.heads, c.heads, rows, rows, c.head_dim, target.dtype, target.device};
   };
-  return {problem(g.rows()), problem(g.text_tokens)};
+  std::vector<attention::Problem> problems = {problem(g.rows()), problem(g.text_tokens)};
+  // Of an empty text the end of turn is left: a single key, which not every backend takes.
+  const auto is_empty = [](const Text& text) { return text.first.empty(); };
+  if (g.text_tokens > 1 && std::ranges::any_of(texts_of(request), is_empty)) problems.push_back(problem(1));
+  return problems;
 }
 
 Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available) {

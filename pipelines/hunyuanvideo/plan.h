@@ -45,7 +45,8 @@ std::span<const Component> component_table();
 Plan plan(const Folder& folder, const Request& request);
 // available: bytes that tensors may take in all.
 Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available);
-// What its forwards ask of attention, each once: of all rows, and the refiner's of the text alone.
+// What its forwards ask of attention, each once: of all rows, and the refiner's of the text alone and of an
+// empty text.
 std::vector<attention::Problem> attention_problems(const Folder& folder, const Request& request,
                                                    const Target& target);
 

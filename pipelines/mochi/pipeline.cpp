@@ -71,9 +71,9 @@ void Mochi::expect(std::vector<Request> requests) {
 
 // Padding is masked in T5 and read by nobody behind it: the tokens alone give the same rows.
 void Mochi::encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run) {
-  const bool freed = frees_encoders(request);
   const TextTokenizer tokenizer(folder_);
-  const auto tokens = rows_.tokens(wanted, freed, [&](const Text& text) { return tokenizer(text); });
+  const auto tokens =
+      rows_.tokens(wanted, frees_encoders(request), [&](const Text& text) { return tokenizer(text); });
   if (std::ranges::any_of(tokens, [](const auto& one) { return one.second.length > 0; })) {
     if (!text_encoder_) residence_.make_room(residence_.bytes("text_encoder"), request, transformer_, vae_);
     residence_.load(text_encoder_, "text_encoder", run,
@@ -85,12 +85,12 @@ void Mochi::encode_texts(const std::vector<Text>& wanted, const Request& request
     const at::Tensor embeds = (*text_encoder_)(ids_of(ids, target_.device).narrow(1, 0, ids.length));
     return Row{embeds.to(target_.dtype).cpu(), ids.truncated};
   });
-  if (freed) text_encoder_.reset();
 }
 
 Conditioning Mochi::encode(const Request& request, const RunContext& run) {
   const auto wanted = texts_of(request);
   if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
+  if (frees_encoders(request)) text_encoder_.reset();
   const auto rows = rows_.of(wanted);
   const auto tell = [&](const char* what, const Row& row) {
     if (row.truncated)

@@ -273,9 +273,12 @@ TEST(HunyuanVideoPipeline, EverySideIsABranch) {
     EXPECT_EQ(seen.rows, (i < 4 ? positive : negative)[i % 4]);
   }
   const auto problems = hunyuanvideo_family().plan(request).problems;
-  ASSERT_EQ(problems.size(), 2u);
+  ASSERT_EQ(problems.size(), 3u);  // the negative prompt is empty
   EXPECT_EQ(problems[0].q_len, 136);
   EXPECT_EQ(problems[1].q_len, 40);
+  EXPECT_EQ(problems[2].q_len, 1);
+  const Request plain = hunyuanvideo_family().resolve(pipeline_request("cut", "plain"));
+  EXPECT_EQ(hunyuanvideo_family().plan(plain).problems.size(), 2u);
 }
 
 TEST(HunyuanVideoPipeline, PreviewIsAPictureOfTheLatents) {

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "tests/pipelines/mochi/pipeline_fixture.h"
+#include "tests/support/encoders_in_turn.h"
 #include "tests/support/joint_only.h"
 
 namespace sagelab::mochi {
@@ -224,6 +225,12 @@ TEST(MochiPipeline, SameSeedSameBitsAndAnotherSeedAnother) {
   Request request = mochi_family().resolve(pipeline_request("cut", "guided"));
   request.steps = 2;
   testing::expect_bits_of_the_seed(mochi_family(), request);
+}
+
+TEST(MochiPipeline, TheEncoderIsFreedWhereTheRequestSaysSo) {
+  const Request request = mochi_family().resolve(pipeline_request("cut", "guided"));
+  const int64_t bytes = Folder(request).components.bytes("text_encoder", resolve_target(request));
+  testing::expect_encoders_in_turn<Mochi>(request, {bytes});
 }
 
 // Each side of the guidance is a forward of its own, and says so.
