@@ -101,7 +101,7 @@ void Desktop::draw_panels(const State& state, Actions& actions, Textures& textur
     ImGui::SetWindowFocus(kPrompt);
   }
   panel(kPrompt, [&] { panels.prompt.draw(state, actions, panels.files); });
-  panel(kQueue, [&] { draw_queue({state, actions, panels.files, textures}); });
+  panel(kQueue, [&] { draw_queue({state, actions, panels.files, textures, panels.canvas}); });
   panel(kAttention, [&] { panels.attention.draw(state, actions); });
   panel(kMetrics, [&] { panels.metrics.draw(state, actions); });
   panel(

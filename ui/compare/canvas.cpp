@@ -31,14 +31,14 @@ std::string name_of_choice(const State& state, Id id) {
 }  // namespace
 
 void Canvas::draw(const State& state, Actions& actions, Textures& textures) {
-  auto clips = clips_of(state);
-  const bool finished = finishes(clips_, clips);
-  clips_ = std::move(clips);
+  clips_ = clips_of(state);
   arrangement_.count = int(clips_.size());
   clock_.set_clip(leading(clips_));
-  // Who looks at a frame between the first and the last is not taken away from it.
-  const bool rests = !clock_.playing() && (clock_.frame() == 0 || clock_.time() >= clock_.length());
-  if (finished && rests) clock_.play_once();
+  const bool finished = std::any_of(clips_.begin(), clips_.end(), [&](const Clip& clip) {
+    return !clip.making && std::count(unfinished_.begin(), unfinished_.end(), clip.id) > 0;
+  });
+  unfinished_ = unfinished_of(state);
+  if (finished && clock_.rests()) clock_.play_once();
   clock_.tick(ImGui::GetTime());
   draw_toolbar(state, actions);
   const Transport transport{state, clips_, clock_, readout_, [&](Command c) { apply(c, state, actions); }};
@@ -66,6 +66,12 @@ double Canvas::redraw_after() const {
   if (arrangement_.mode == Mode::Flicker && clips_.size() > 1)
     change_in(until_flicker(ImGui::GetTime(), arrangement_.flicker_hz));
   return after;
+}
+
+int Canvas::frame_of(Id result) const {
+  for (const auto& clip : clips_)
+    if (clip.id == result) return frame_at(clip.time, clock_.time());
+  return 0;
 }
 
 void Canvas::draw_empty(const State& state, float height) {

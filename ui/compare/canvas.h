@@ -38,6 +38,7 @@ class Canvas {
   const Arrangement& arrangement() const { return arrangement_; }
   const DifferenceLook& look() const { return look_; }
   bool helps() const { return help_; }
+  int frame_of(Id result) const;  // that is in sight; 0 where it is not compared
   // As last drawn, on the screen.
   const std::vector<Pane>& panes() const { return panes_; }
   const Box& area() const { return area_; }
@@ -72,6 +73,7 @@ class Canvas {
   DifferenceLook look_;
   Differences differences_;
   std::vector<Clip> clips_;
+  std::vector<Id> unfinished_;
   std::vector<Pane> panes_;
   Box area_;
   std::string readout_;

@@ -87,11 +87,11 @@ std::vector<std::string> missing_of(const State& state) {
   return all;
 }
 
-bool finishes(const std::vector<Clip>& before, const std::vector<Clip>& now) {
-  return std::any_of(now.begin(), now.end(), [&](const Clip& clip) {
-    return !clip.making && std::any_of(before.begin(), before.end(),
-                                       [&](const Clip& old) { return old.making && old.id == clip.id; });
-  });
+std::vector<Id> unfinished_of(const State& state) {
+  std::vector<Id> ids;
+  for (const Id id : state.compared)
+    if (state.job(id) && !state.result(id)) ids.push_back(id);
+  return ids;
 }
 
 ClipTime leading(const std::vector<Clip>& clips) {

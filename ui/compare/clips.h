@@ -25,8 +25,8 @@ struct Clip {
 std::vector<Clip> clips_of(const State& state);
 // "B: waits for its turn", for each that has no picture yet.
 std::vector<std::string> missing_of(const State& state);
-// Whether one that was being made before is there now.
-bool finishes(const std::vector<Clip>& before, const std::vector<Clip>& now);
+// Of State::compared, what jobs have yet to make, with or without a preview.
+std::vector<Id> unfinished_of(const State& state);
 // The clip that Clock follows.
 ClipTime leading(const std::vector<Clip>& clips);
 // The largest width and the largest height: the extent over which each clip is stretched.

@@ -49,7 +49,7 @@ bool Canvas::apply_time(Command command, const State& state) {
       clock_.faster(1);
       return true;
     case Command::Loop:
-      clock_.loops = !clock_.loops;
+      clock_.loop(!clock_.loops());
       return true;
     case Command::Worst:
       if (const auto rows = strip_rows(state, clips_); !rows.empty()) {

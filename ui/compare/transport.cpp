@@ -135,7 +135,7 @@ void add_buttons(const Transport& t, std::vector<Control>& all) {
   add(icon::kStepBack, "back", Command::StepBack, palette().text);
   add(t.clock.playing() ? icon::kPause : icon::kPlay, "play", Command::Play, palette().text);
   add(icon::kStep, "step", Command::Step, palette().text);
-  add(icon::kLoop, "loop", Command::Loop, t.clock.loops ? palette().accent : palette().muted);
+  add(icon::kLoop, "loop", Command::Loop, t.clock.loops() ? palette().accent : palette().muted);
 }
 
 void draw_speed(Clock& clock) {

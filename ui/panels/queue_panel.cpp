@@ -118,18 +118,21 @@ void draw_places(const QueueView& view, const Job& job) {
 
 void offer_exports(const QueueView& view, const Result& result) {
   using Kind = action::Export::Kind;
-  const auto save = [&](Kind kind, const char* ending, const char* title) {
+  const bool moves = result.frames.picture->frames > 1;
+  const int frame = view.canvas.frame_of(result.id);
+  const auto picture = moves ? fmt::format("frame {}", frame + 1) : "the picture";
+  const auto save = [&](Kind kind, const char* ending, const std::string& title) {
     view.files.open({FileDialog::Kind::Save,
                      title,
                      export_name(result, ending),
                      {},
-                     [&actions = view.actions, kind, id = result.id](const std::string& path) {
-                       actions.push(action::Export{kind, {id}, 0, path});
+                     [&actions = view.actions, kind, id = result.id, frame](const std::string& path) {
+                       actions.push(action::Export{kind, {id}, frame, path});
                      }});
   };
-  if (result.frames.picture->frames > 1 && ImGui::MenuItem("Save as MP4..."))
-    save(Kind::Mp4, ".mp4", "Save the video as MP4");
-  if (ImGui::MenuItem("Save a picture as PNG...")) save(Kind::Png, ".png", "Save the first frame as PNG");
+  if (moves && ImGui::MenuItem("Save as MP4...")) save(Kind::Mp4, ".mp4", "Save the video as MP4");
+  if (ImGui::MenuItem(fmt::format("Save {} as PNG...###png", picture).c_str()))
+    save(Kind::Png, ".png", fmt::format("Save {} as PNG", picture));
   if (ImGui::MenuItem("Make it again, for the floor", nullptr, false, !view.state.floor(result.id)))
     view.actions.push(action::Repeat{result.id});
 }
@@ -157,8 +160,17 @@ void draw_buttons(const QueueView& view, const Job& job) {
   if (icon_button(icon::kRetry, "retry",
                   job.latents.empty() ? "Again, at the end of the queue" : "Decode its finished latents"))
     view.actions.push(action::Retry{job.id});
-  if (icon_button(icon::kTrash, "remove", "Remove it from the list"))
-    view.actions.push(action::Remove{job.id});
+  if (icon_button(icon::kTrash, "remove", "Remove it from the list")) {
+    // What somebody waited for is not gone by one click.
+    if (view.state.result(job.id) || !job.latents.empty())
+      ImGui::OpenPopup("removal");
+    else
+      view.actions.push(action::Remove{job.id});
+  }
+  if (ImGui::BeginPopup("removal")) {
+    if (ImGui::MenuItem("Delete what it made")) view.actions.push(action::Remove{job.id});
+    ImGui::EndPopup();
+  }
 }
 
 // Both groups of buttons below each other, so that the prompt has room.

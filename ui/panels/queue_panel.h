@@ -3,8 +3,8 @@
 #pragma once
 
 #include "ui/actions.h"
+#include "ui/compare/canvas.h"
 #include "ui/platform/file_dialog.h"
-#include "ui/texture.h"
 
 namespace sagelab::ui {
 
@@ -13,6 +13,7 @@ struct QueueView {
   Actions& actions;
   FileDialog& files;
   Textures& textures;
+  const Canvas& canvas;  // whose frame is saved as a picture
 };
 
 void draw_queue(const QueueView& view);

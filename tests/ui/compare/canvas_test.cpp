@@ -327,6 +327,29 @@ TEST_F(CanvasTest, WhatIsFinishedPlaysOnceUnlessAnotherFrameIsLookedAt) {
   EXPECT_TRUE(finish());
 }
 
+TEST_F(CanvasTest, WhatIsFinishedPlaysWithoutAPreviewAndAfterAShorterOne) {
+  const auto finish = [&](Id id, int frames) {
+    Job job;
+    job.id = id;
+    job.status = Job::Status::Running;
+    state.jobs = {job};
+    state.compared = {1, id, 0};
+    frame();
+    EXPECT_FALSE(canvas.clock().playing()) << id;
+    state.jobs.clear();
+    state.results.push_back(result_of(id, plain_picture(frames, 16, 8, 100), .3));
+    frame();
+    EXPECT_TRUE(canvas.clock().playing()) << id;
+    EXPECT_EQ(canvas.clock().frame(), 0) << id;
+    for (int i = 0; i < 60 * frames / 8 + 10 && canvas.clock().playing(); ++i) frame();
+    EXPECT_FALSE(canvas.clock().playing()) << id;
+    EXPECT_EQ(canvas.clock().frame(), frames - 1) << id;
+  };
+  finish(3, 16);
+  finish(4, 32);
+  finish(5, 64);  // the one before it ran out halfway through this
+}
+
 TEST_F(CanvasTest, APictureHasNoTimeToMoveIn) {
   const double with_time = canvas.area().height();
   state.results = {result_of(1, plain_picture(1, 16, 8, 100), .3),

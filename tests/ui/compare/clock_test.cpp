@@ -55,7 +55,7 @@ TEST(Clock, LoopsOrStopsAtTheEnd) {
   clock.tick(102.5);
   EXPECT_DOUBLE_EQ(clock.time(), .5);
   EXPECT_TRUE(clock.playing());
-  clock.loops = false;
+  clock.loop(false);
   clock.tick(110);
   EXPECT_FALSE(clock.playing());
   EXPECT_EQ(clock.frame(), 19);
@@ -84,6 +84,42 @@ TEST(Clock, PlaysOnceThoughItLoops) {
   EXPECT_FALSE(clock.playing());
 }
 
+TEST(Clock, AskedToLoopItDoesThoughItWasToPlayOnce) {
+  auto clock = clock_of(10, 20);
+  clock.play_once();
+  EXPECT_FALSE(clock.loops());
+  clock.loop(!clock.loops());
+  clock.tick(102.5);
+  EXPECT_TRUE(clock.playing());
+  EXPECT_DOUBLE_EQ(clock.time(), .5);
+  clock.play_once();
+  clock.tick(105);
+  EXPECT_FALSE(clock.playing());
+  EXPECT_TRUE(clock.loops());  // as it was set, for the next time it plays
+}
+
+TEST(Clock, RestsAtTheStartAndAtTheEndOfWhatWasItsClip) {
+  auto clock = clock_of(10, 20);
+  EXPECT_TRUE(clock.rests());
+  clock.play_once();
+  EXPECT_FALSE(clock.rests());
+  clock.tick(103);
+  EXPECT_TRUE(clock.rests());
+  clock.set_clip({10, 40});  // halfway through
+  EXPECT_TRUE(clock.rests());
+  clock.step(1);
+  EXPECT_FALSE(clock.rests());
+  clock.seek_frame(39);
+  EXPECT_TRUE(clock.rests());
+  clock.set_clip({10, 60});
+  EXPECT_TRUE(clock.rests());
+  clock.play(true);
+  clock.play(false);
+  EXPECT_FALSE(clock.rests());  // somebody stopped it between
+  clock.seek_frame(0);
+  EXPECT_TRUE(clock.rests());
+}
+
 TEST(Clock, SpeedDoublesAndHalvesWithinItsRange) {
   auto clock = clock_of(10, 200);
   clock.faster(1);
@@ -109,7 +145,7 @@ TEST(Clock, StepsStopItAndGoRound) {
   EXPECT_EQ(clock.frame(), 4);
   clock.step(1);
   EXPECT_EQ(clock.frame(), 0);
-  clock.loops = false;
+  clock.loop(false);
   clock.step(-1);
   EXPECT_EQ(clock.frame(), 0);
   clock.step(9);

@@ -39,10 +39,10 @@ void Clock::tick(double now) {
   if (!playing_) return;
   time_ += passed * speed_;
   if (time_ < length()) return;
-  if (loops && !once_) {
+  if (loops()) {
     time_ = std::fmod(time_, length());
   } else {
-    time_ = length();
+    seek(length());
     playing_ = false;
   }
 }
@@ -56,20 +56,28 @@ void Clock::play_once() {
 void Clock::play(bool on) {
   once_ = false;
   playing_ = on && plays();
-  if (playing_ && time_ >= length()) time_ = 0;
+  if (!playing_) return;
+  at_end_ = false;
+  if (time_ >= length()) time_ = 0;
+}
+
+void Clock::loop(bool on) {
+  loops_ = on;
+  once_ = false;
 }
 
 void Clock::step(int frames) {
   playing_ = false;
   if (clip_.frames < 1) return;
   int to = frame() + frames;
-  if (loops) to = (to % clip_.frames + clip_.frames) % clip_.frames;
+  if (loops_) to = (to % clip_.frames + clip_.frames) % clip_.frames;
   seek_frame(to);
 }
 
 void Clock::seek(double seconds) {
-  playing_ = playing_ && !once_;
+  if (once_) playing_ = once_ = false;
   time_ = std::clamp(seconds, 0., length());
+  at_end_ = frame() == clip_.frames - 1;
 }
 
 void Clock::seek_frame(int frame) {

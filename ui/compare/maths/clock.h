@@ -24,7 +24,8 @@ class Clock {
   // Once a frame of the window; now: seconds of any steady clock.
   void tick(double now);
   void play(bool on);         // from the start again where it had run out
-  void play_once();           // from the start to the end, loops or not, until somebody moves it
+  void play_once();           // from the start to the end and no further, until somebody moves it
+  void loop(bool on);         // what plays once, too
   void step(int frames);      // stops; beyond an end it goes on at the other one if it loops, else it stays
   void seek(double seconds);  // within the clip; what play(true) began goes on
   void seek_frame(int frame);
@@ -35,19 +36,22 @@ class Clock {
   double until_change(const ClipTime& clip) const;
 
   bool playing() const { return playing_; }
+  bool loops() const { return loops_ && !once_; }
+  // It stands at the start, or at the end of what was its clip when it came there: nobody looks at a frame
+  // between.
+  bool rests() const { return !playing_ && (at_end_ || frame() == 0); }
   double time() const { return time_; }
   double speed() const { return speed_; }
   double length() const { return seconds_of(clip_); }
   int frame() const { return frame_at(clip_, time_); }
   int frames() const { return clip_.frames; }
   const ClipTime& clip() const { return clip_; }
-  bool loops = true;
 
  private:
   bool plays() const { return clip_.frames > 1 && length() > 0; }
   ClipTime clip_;
   double time_ = 0, last_ = -1, speed_ = 1;
-  bool playing_ = false, once_ = false;
+  bool playing_ = false, loops_ = true, once_ = false, at_end_ = false;
 };
 
 }  // namespace sagelab::ui

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "tests/ui/driver/scenes/scenes.h"
+#include "ui/look/icons.h"
 
 namespace sagelab::gui {
 
@@ -15,6 +16,16 @@ std::string queue_button(const char* icon, const char* id) {
 void click_in_row(ImGuiTestContext* context, ui::Id job, const std::string& label) {
   context->SetRef(context->GetID("//Queue/jobs"));
   context->ItemClick(fmt::format("$${}/{}", job, label).c_str());
+  context->Yield();
+}
+
+void remove_job(ImGuiTestContext* context, ui::Id job) {
+  const auto& state = driver_of(context).state();
+  const bool asks = state.result(job) || !state.job(job)->latents.empty();
+  click_in_row(context, job, fmt::format("{}##remove", ui::icon::kTrash));
+  if (!asks) return;
+  IM_CHECK(state.job(job) != nullptr);
+  context->ItemClick("//$FOCUSED/Delete what it made");
   context->Yield();
 }
 

@@ -3,8 +3,10 @@
 #include <GLFW/glfw3.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 
+#include "tests/app/cli/read_frames.h"
 #include "tests/ui/driver/scenes/scenes.h"
 #include "ui/look/icons.h"
 
@@ -20,6 +22,12 @@ void drop(const std::string& file) {
   glfwSetDropCallback(window, dropped);
   const char* path = file.c_str();
   dropped(window, 1, &path);
+}
+
+bool is_frame(const std::filesystem::path& png, const Picture& picture, int frame) {
+  const auto read = testing::read_png(png);
+  const auto bytes = std::span(read.const_data_ptr<uint8_t>(), size_t(read.numel()));
+  return read.size(1) == picture.width && std::ranges::equal(bytes, picture.frame(frame));
 }
 
 // What a row's menu and the File menu write.
@@ -40,8 +48,13 @@ void exports(ImGuiTestContext* c) {
   };
   IM_CHECK(save("Save as MP4...", "b.mp4"));
   IM_CHECK(written("b.mp4", 1000));
-  IM_CHECK(save("Save a picture as PNG...", "b.png"));
+  constexpr int kFrame = 3;
+  c->WindowFocus("//Compare");
+  c->KeyPress(ImGuiKey_Home);
+  c->KeyPress(ImGuiKey_RightArrow, kFrame);
+  IM_CHECK(save("###png", "b.png"));
   IM_CHECK(written("b.png", 1000));
+  IM_CHECK(is_frame(d.out / "b.png", *d.state().result(id)->frames.picture, kFrame));
   click_menu(c, "File/Export side by side...");
   IM_CHECK(type_path(c, std::filesystem::absolute(d.out / "both.mp4").string()));
   IM_CHECK(written("both.mp4", 1000));
@@ -116,6 +129,16 @@ void folders(ImGuiTestContext* c) {
   c->ItemClick("//Prompt/Forget this folder");
   c->Yield(2);
   IM_CHECK_STR_EQ(d.state().request.model.c_str(), good.c_str());
+  // Another folder of the bundled model's files, dropped.
+  const auto dropped = d.out / "dropped";
+  std::filesystem::remove(dropped);
+  std::filesystem::create_directory_symlink(std::filesystem::absolute(good), dropped);
+  const auto path = std::filesystem::absolute(dropped).string();
+  drop(path);
+  IM_CHECK(until(c, [&] { return d.state().request.model == path && d.state().model()->problem.empty(); }));
+  d.program.execute({ui::action::ForgetModel{path}});
+  c->Yield(2);
+  IM_CHECK_STR_EQ(d.state().request.model.c_str(), good.c_str());
 }
 
 void imports(ImGuiTestContext* c) {
@@ -154,12 +177,12 @@ void stills(ImGuiTestContext* c) {
   take_shot(c, "8-still");
   click_in_row(c, id, fmt::format("{}##export", icon::kExport));
   IM_CHECK(!c->ItemExists("//$FOCUSED/Save as MP4..."));
-  c->ItemClick("//$FOCUSED/Save a picture as PNG...");
+  c->ItemClick("//$FOCUSED/###png");
   const auto path = std::filesystem::absolute(d.out / "still.png");
   std::filesystem::remove(path);
   IM_CHECK(type_path(c, path.string()));
   IM_CHECK(until(c, [&] { return d.state().tasks.empty() && std::filesystem::exists(path); }));
-  click_in_row(c, id, fmt::format("{}##remove", icon::kTrash));
+  remove_job(c, id);
 }
 
 }  // namespace

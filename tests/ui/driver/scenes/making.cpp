@@ -47,8 +47,7 @@ void estimates(ImGuiTestContext* c) {
   IM_CHECK(until(c, [&] { return !d.state().estimate.pending && !d.state().estimate.rough; }));
   std::printf("estimated %.2f s of the same after it\n", d.state().estimate.seconds);
   IM_CHECK_LT(std::abs(d.state().estimate.seconds - took), took / 2);
-  c->ItemClick(queue_button(icon::kTrash, "remove").c_str());
-  c->Yield();
+  remove_job(c, d.state().jobs.back().id);
   IM_CHECK(d.state().jobs.empty() && d.state().results.empty());
 }
 
@@ -111,7 +110,7 @@ void retries(ImGuiTestContext* c) {
   click_in_row(c, id, fmt::format("{}##retry", icon::kRetry));
   IM_CHECK(until(c, [&] { return d.state().result(id) != nullptr; }));
   IM_CHECK(d.state().job(id)->status == Status::Done);
-  click_in_row(c, id, fmt::format("{}##remove", icon::kTrash));
+  remove_job(c, id);
   IM_CHECK(!d.state().job(id) && !d.state().result(id));
 }
 
@@ -141,7 +140,7 @@ void reorders(ImGuiTestContext* c) {
   click_in_row(c, ids[1], fmt::format("{}##cancel", icon::kStop));
   IM_CHECK(order() == (std::vector<ui::Id>{ids[2], ids[0]}));
   for (const auto id : {ids[2], ids[0]}) click_in_row(c, id, fmt::format("{}##cancel", icon::kStop));
-  for (const auto id : ids) click_in_row(c, id, fmt::format("{}##remove", icon::kTrash));
+  for (const auto id : ids) remove_job(c, id);
   IM_CHECK(order().empty());
   c->ItemClick(queue_button(icon::kPlay, "pause").c_str());
   c->Yield();

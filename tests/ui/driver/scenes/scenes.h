@@ -24,6 +24,8 @@ std::span<const Scene> setting_scenes();    // attention by layers, looks, sizes
 std::string queue_button(const char* icon, const char* id);
 // A button in the row of a job.
 void click_in_row(ImGuiTestContext* context, ui::Id job, const std::string& label);
+// The job goes, and what it made.
+void remove_job(ImGuiTestContext* context, ui::Id job);
 // An item of the main menu: "File/Close".
 void click_menu(ImGuiTestContext* context, const char* item);
 // The window's own file dialog, once it is open, gets a path. false: it did not open, or did not take it.
