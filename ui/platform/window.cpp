@@ -16,6 +16,7 @@
 
 #include "ui/look/fonts.h"
 #include "ui/look/theme.h"
+#include "ui/platform/events.h"
 
 namespace sagelab::ui {
 namespace {
@@ -31,27 +32,6 @@ constexpr const char* kNoGl =
 
 void keep_error(int, const char* text) {
   glfw_error = text ? text : "";
-}
-
-bool is_modifier(ImGuiKey key) {
-  return ImGui::IsLRModKey(key) || (key & ImGuiMod_Mask_);
-}
-
-// Of events that came together, the first that Dear ImGui is to take a frame later than those before it:
-// a modifier's release after a key's press, else it sees no chord; a click after a move, else it clicks where
-// nothing was hovered yet, which tabs ignore. As many as there are, where there is none.
-int first_for_later(const ImVector<ImGuiInputEvent>& events) {
-  bool key_pressed = false, moved = false;
-  for (int i = 0; i < events.Size; ++i) {
-    const auto& event = events[i];
-    if (event.Type == ImGuiInputEventType_MousePos) moved = true;
-    if (event.Type == ImGuiInputEventType_MouseButton && event.MouseButton.Down && moved) return i;
-    if (event.Type != ImGuiInputEventType_Key) continue;
-    const bool modifier = is_modifier(event.Key.Key);
-    if (event.Key.Down && !modifier) key_pressed = true;
-    if (key_pressed && !event.Key.Down && modifier) return i;
-  }
-  return events.Size;
 }
 
 std::string reason() {
