@@ -19,6 +19,10 @@ int64_t most_of_backends(const Request& request, const Bytes& bytes) {
   return most;
 }
 
+bool streams_layers(const Request& request) {
+  return request.offload == "layers" && request.device != "cpu";
+}
+
 }  // namespace
 
 void choose_for_memory(Request& r, const std::function<Peaks(const Request&)>& peaks, int64_t available) {
@@ -48,12 +52,28 @@ Peaks peaks_of(const Needs& needs, const Request& request, int64_t available) {
   const bool keeps = request.offload == "none";
   const int64_t encoders = keeps ? needs.encoders : 0, decode = needs.vae + needs.decode;
   // Few of streamed blocks are on the device, and bringing all of them to the host again takes long.
-  const bool streamed = request.offload == "layers" && request.device != "cpu";
-  const bool stays = keeps || (streamed && decode + needs.transformer <= available);
+  const bool stays = keeps || (streams_layers(request) && decode + needs.transformer <= available);
   const int64_t until_freed = frees_encoders(request) ? needs.transformer : 0;
   return {{"encode", needs.encoders + needs.encode},
           {"denoise", encoders + needs.transformer + needs.denoise},
           {"decode", stays ? decode + encoders + needs.transformer : std::max(decode, until_freed)}};
+}
+
+int64_t peak_among_others(const Family& family, const Request& request, int64_t available) {
+  const Plan plan = family.plan(request);
+  int64_t peak = plan.peak_bytes(), transformer = 0, vae = 0;
+  if (!frees_encoders(request) || streams_layers(request)) return peak;
+  for (const auto& component : plan.components) {
+    if (component.name == "transformer") transformer = component.bytes;
+    if (component.name == "vae") vae = component.bytes;
+  }
+  Request alone = request;
+  alone.offload = "auto";  // peaks are those of each phase by itself
+  for (const auto& [phase, bytes] : family.plan(alone).peak_by_phase) {
+    const int64_t all = bytes + (phase == "denoise" ? 0 : transformer) + (phase == "decode" ? 0 : vae);
+    if (all <= available) peak = std::max(peak, all);
+  }
+  return peak;
 }
 
 Plan::Component component_of(const std::string& name, const std::vector<TensorInfo>& files, int64_t bytes,

@@ -35,6 +35,8 @@ struct Needs {
 // Of a run that no other follows; where one does, what fits may stay for it. available: bytes that tensors
 // may take in all.
 Peaks peaks_of(const Needs& needs, const Request& request, int64_t available);
+// The largest of a resolved request between others like it: what they need too stays where there is room.
+int64_t peak_among_others(const Family& family, const Request& request, int64_t available);
 
 // What a run asks of attention, and its peaks; both of a request with device and dtype filled in.
 struct Outlook {

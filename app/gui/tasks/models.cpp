@@ -8,6 +8,7 @@
 #include "app/commands/places.h"
 #include "app/failure.h"
 #include "attention/registry.h"
+#include "pipelines/common/outlook.h"
 #include "pipelines/footprint.h"
 
 namespace sagelab::gui {
@@ -138,7 +139,8 @@ Outlook outlook_of(const Request& request, const Session::FindFamily& find_famil
     const auto device = resolve_target(resolved).device;
     const auto guess = speeds.guess(run_of(resolved, plan));
     estimate.seconds = guess.seconds, estimate.rough = guess.rough;
-    estimate.peak_bytes = plan.peak_bytes(), estimate.there_bytes = memory_for_tensors(device);
+    estimate.there_bytes = memory_for_tensors(device);
+    estimate.peak_bytes = peak_among_others(family, resolved, estimate.there_bytes);
     estimate.tokens = plan.tokens, estimate.prompt_tokens = plan.prompt_tokens;
     estimate.token_limit = plan.text_tokens;
     estimate.steps = plan.steps, estimate.layers = plan.layers;
