@@ -11,7 +11,7 @@ state=$out/xdg/sagelab
 trap 'kill -9 $pid 2>/dev/null || true' EXIT
 
 fail() {
-  import -window root "$out/failed.png" 2>/dev/null || true
+  ffmpeg -v error -y -f x11grab -i "$DISPLAY" -frames:v 1 "$out/failed.png" 2>/dev/null || true
   echo "failed: $1"
   exit 1
 }
@@ -29,8 +29,9 @@ until_holds() {
 start() {
   "$program" gui 2>>"$out/stderr" &
   pid=$!
-  window=$(xdotool search --sync --onlyvisible --pid $pid 2>/dev/null | tail -1)
-  [ -n "$window" ] || fail "there is no window"
+  # A search that meets a window which is just closed ends in an error: again.
+  until_holds 60 "xdotool search --onlyvisible --pid $pid >'$out/window'" || fail "there is no window"
+  window=$(tail -1 "$out/window")
   xdotool windowfocus "$window"
 }
 
