@@ -54,6 +54,13 @@ struct BenchModel {
   double flops = 0;  // of one forward() with its batch
 };
 
+// For `bench vae`: a decoder with random weights, and latents of a run at the variant's default size.
+struct BenchVae {
+  std::function<at::Tensor(bool tiled)> decode;   // the frames
+  std::function<int64_t(bool tiled)> peak_bytes;  // foretold of it, beside weights and latents
+  std::vector<int64_t> latent_shape;
+};
+
 struct Family {
   std::string name;        // "cogvideox"
   std::string class_name;  // "CogVideoXPipeline"
@@ -70,6 +77,7 @@ struct Family {
   std::vector<std::string> variants;                                     // released sizes: "2b", "5b", "1.5"
   std::function<std::string(const std::string& variant)> variant_dtype;  // as released: "fp16"
   std::function<BenchModel(const std::string& variant, const Target& target)> bench;
+  std::function<BenchVae(const std::string& variant, const Target& target)> bench_vae;
   // Every (key, shape) read of a component with a given config, for the full-size name tests and for `info`.
   std::function<std::vector<std::pair<std::string, std::vector<int64_t>>>(const std::string& component,
                                                                           const nlohmann::json& config)>

@@ -10,6 +10,7 @@
 #include "attention/error.h"
 #include "pipelines/cogvideox/pipeline.h"
 #include "pipelines/cogvideox/plan.h"
+#include "pipelines/cogvideox/vae/bench.h"
 #include "pipelines/common/checks.h"
 #include "pipelines/common/outlook.h"
 #include "pipelines/common/weights/random_model.h"
@@ -104,8 +105,10 @@ const Variant& variant_of(const std::string& name) {
   throw Error(fmt::format("no variant \"{}\" of CogVideoX", name), "known: 2b, 5b, 1.5");
 }
 
+constexpr int64_t kVaeSpatial = 8, kVaeTemporal = 4;
+
 BenchModel bench(const std::string& name, const Target& target) {
-  constexpr int64_t kBatch = 2, kVaeSpatial = 8, kVaeTemporal = 4;
+  constexpr int64_t kBatch = 2;
   const Variant& variant = variant_of(name);
   Config config(variant.transformer, "CogVideoX " + name);
   const TransformerConfig c(config);
@@ -170,6 +173,11 @@ Family family() {
   for (const Variant& variant : released()) f.variants.push_back(variant.name);
   f.variant_dtype = [](const std::string& name) { return std::string(variant_of(name).dtype); };
   f.bench = bench;
+  f.bench_vae = [](const std::string& name, const Target& target) {
+    const Variant& v = variant_of(name);
+    return bench_vae({(v.num_frames - 1) / kVaeTemporal + 1, v.height / kVaeSpatial, v.width / kVaeSpatial},
+                     target);
+  };
   set_components(f, component_table);
   return f;
 }

@@ -8,6 +8,7 @@
 #include "pipelines/common/weights/random_model.h"
 #include "pipelines/flux/pipeline.h"
 #include "pipelines/flux/plan.h"
+#include "pipelines/image/bench.h"
 #include "pipelines/image/picture.h"
 
 namespace sagelab::flux {
@@ -117,6 +118,7 @@ Family family() {
   for (const Variant& variant : kVariants) f.variants.push_back(variant.name);
   f.variant_dtype = [](const std::string&) { return std::string("bf16"); };
   f.bench = bench;
+  f.bench_vae = [](const std::string&, const Target& target) { return bench_picture_vae(target); };
   set_components(f, component_table);
   return f;
 }

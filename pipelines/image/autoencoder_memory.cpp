@@ -70,8 +70,9 @@ class Walk {
 
  private:
   // The library's own part. oneDNN and cuDNN: input and output in their layout, then the output in ours.
-  // oneDNN's has channels in blocks, but fewer than one are read as they are; with one tap and in fp32 it
-  // reads and writes ours. LibTorch's path for small fp32 inputs on the CPU: the input unfolded once per tap.
+  // oneDNN's has channels in blocks, but fewer than one are read as they are; with one tap it reads and
+  // writes ours in fp32, and has the sums in fp32 besides where that is not the dtype. LibTorch's path for
+  // small fp32 inputs on the CPU: the input unfolded once per tap.
   Ghost convolve(const Ghost& x, int64_t out, int64_t taps) {
     constexpr int64_t kSmall = 20480;
     if (fp32_on_cpu_ && x.c * x.h * x.w <= kSmall) {
@@ -80,10 +81,12 @@ class Walk {
       return result;
     }
     if (fp32_on_cpu_ && taps == 1) return make(out, x.h, x.w);
-    const auto in_blocks = [&](int64_t c) { return make((c + block_ - 1) / block_ * block_, x.h, x.w); };
-    Ghost reordered = x.c < block_ ? Ghost() : in_blocks(x.c);
-    const Ghost result = in_blocks(out);
-    reordered = {};
+    const auto blocks = [&](int64_t c) { return (c + block_ - 1) / block_ * block_; };
+    const bool sums_apart = taps == 1 && block_ > 1;
+    Ghost sums = sums_apart ? make(2 * blocks(out), x.h, x.w) : Ghost();
+    Ghost reordered = x.c < block_ && !sums_apart ? Ghost() : make(blocks(x.c), x.h, x.w);
+    const Ghost result = make(blocks(out), x.h, x.w);
+    sums = reordered = {};
     return make(out, x.h, x.w);
   }
 

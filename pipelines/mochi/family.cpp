@@ -7,6 +7,7 @@
 #include "pipelines/common/checks.h"
 #include "pipelines/common/weights/random_model.h"
 #include "pipelines/mochi/pipeline.h"
+#include "pipelines/mochi/vae/bench.h"
 
 namespace sagelab::mochi {
 namespace {
@@ -80,6 +81,7 @@ Family family() {
   f.variants = {kVariant};
   f.variant_dtype = [](const std::string&) { return std::string("bf16"); };
   f.bench = bench;
+  f.bench_vae = [](const std::string&, const Target& target) { return bench_vae(target); };
   set_components(f, component_table);
   return f;
 }

@@ -8,6 +8,7 @@
 #include "attention/error.h"
 #include "pipelines/common/checks.h"
 #include "pipelines/common/weights/random_model.h"
+#include "pipelines/image/bench.h"
 #include "pipelines/image/picture.h"
 #include "pipelines/sd3/pipeline.h"
 
@@ -161,6 +162,7 @@ Family family() {
   for (const Variant& variant : released()) f.variants.push_back(variant.name);
   f.variant_dtype = [](const std::string& name) { return std::string(variant_of(name).dtype); };
   f.bench = bench;
+  f.bench_vae = [](const std::string&, const Target& target) { return bench_picture_vae(target); };
   set_components(f, component_table);
   return f;
 }

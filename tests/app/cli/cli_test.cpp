@@ -58,6 +58,10 @@ TEST(Cli, WrongUse) {
       2, "--device: tpu not in {auto,cpu,cuda,cuda:N}; see sagelab bench model --help");
   expect_failure({"bench", "model", "--family", "cogvideox", "--variant", "5b"}, 2,
                  "bench model times random weights and needs no checkpoint; add --random-weights to say so");
+  expect_failure({"bench", "vae", "--family", "mochi", "--variant", "1-preview"}, 2,
+                 "bench vae times random weights and needs no checkpoint; add --random-weights to say so");
+  expect_failure({"bench", "vae", "--family", "mochi", "--variant", "1-preview", "--tiling", "some"}, 2,
+                 "--tiling: some not in {off,on}; see sagelab bench vae --help");
 }
 
 TEST(Cli, AModelThatIsNotThereComesBeforeItsFlags) {

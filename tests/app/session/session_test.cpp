@@ -136,6 +136,27 @@ TEST_F(SessionTest, CancelStopsBetweenSteps) {
   EXPECT_EQ(hooks_->opened, 1) << "a cancelled job keeps the loaded model";
 }
 
+TEST_F(SessionTest, ACancelledJobLeavesNothingOfItsRunInMemory) {
+  count_cpu_tensors();
+  constexpr int64_t kValues = 1 << 20;
+  hooks_->latents = kValues;
+  finish(session_.submit(request()));
+  const int64_t kept = tensor_bytes(at::kCPU);
+  std::promise<int64_t> held;
+  hooks_->step = [&](int i) {
+    if (i != 1) return;
+    held.set_value(tensor_bytes(at::kCPU));
+    std::this_thread::sleep_for(milliseconds(100));
+  };
+  auto r = request();
+  r.steps = 1000;
+  const auto job = session_.submit(r);
+  EXPECT_GE(held.get_future().get(), kept + kValues * int64_t(sizeof(float)));
+  session_.cancel(job);
+  EXPECT_TRUE(failure_of(job).cancelled);
+  EXPECT_EQ(tensor_bytes(at::kCPU), kept);
+}
+
 TEST_F(SessionTest, AWaitingJobCanBeCancelled) {
   std::promise<void> go;
   auto gate = go.get_future().share();
