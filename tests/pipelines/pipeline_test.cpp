@@ -34,6 +34,7 @@ struct NamedBackend : attention::Backend {
 struct FakePipeline : Pipeline {
   std::function<void(int, const Forward&)> on_predict = [](int, const Forward&) {};
   std::function<void()> on_decode = [] {}, on_encode = [] {};
+  std::function<std::unique_ptr<Sampler>()> sampler = [] { return std::make_unique<testing::NoSampler>(); };
   float last = 0;  // what advance adds in the end
   std::vector<attention::Site> sites;
   bool inference = true;
@@ -55,7 +56,7 @@ struct FakePipeline : Pipeline {
     auto state = std::make_unique<State>();
     state->latents = at::zeros({1, 2, 3});
     state->conditioning = std::move(conditioning);
-    state->sampler = std::make_unique<testing::NoSampler>();
+    state->sampler = sampler();
     state->steps = request.steps.value();
     return state;
   }
@@ -124,6 +125,20 @@ TEST_F(Loop, SaysPhasesAndStepsInOrder) {
   EXPECT_EQ(result.notices, std::vector<std::string>{"a notice"});
   EXPECT_TRUE(pipeline.inference);
   EXPECT_FALSE(c10::InferenceMode::is_enabled());
+}
+
+TEST_F(Loop, WithoutCleanLatentsOnlyThePreviewIsLost) {
+  struct NoCleanLatents : testing::NoSampler {
+    at::Tensor denoised(const at::Tensor&, int, const at::Tensor&) const override {
+      throw Error("there are none");
+    }
+  };
+  pipeline.sampler = [] { return std::make_unique<NoCleanLatents>(); };
+  request.preview = 2;
+  const Result result = generate(pipeline, request, "", context());
+  EXPECT_TRUE(result.picture);
+  EXPECT_THAT(said, ::testing::Contains("step 4/4 first"));
+  EXPECT_THAT(result.notices, ::testing::Contains("no preview: there are none"));
 }
 
 TEST_F(Loop, APreviewIsOfWhatTheStepLeadsTo) {

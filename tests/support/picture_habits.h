@@ -2,6 +2,8 @@
 // What every picture pipeline does beside its pictures: noise, seeds, previews, notices.
 #pragma once
 
+#include <algorithm>
+
 #include "attention/error.h"
 #include "tests/support/picture_runs.h"
 
@@ -28,8 +30,10 @@ inline void expect_bits_of_the_seed(const Family& family, Request request) {
   EXPECT_FALSE(at::equal(a, steps_of(family, request).latents.back()));
 }
 
-inline void expect_preview(const Family& family, const Request& request, at::IntArrayRef sizes) {
+// Of the noise, of so many values [T, 3, H, W]; and of every step of a run, the last of its finished latents.
+inline void expect_preview(const Family& family, Request request, at::IntArrayRef sizes) {
   const c10::InferenceMode inference;
+  request.preview = 1;
   OneRun run;
   const auto pipeline = family.open(request, run.context);
   const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
@@ -37,6 +41,16 @@ inline void expect_preview(const Family& family, const Request& request, at::Int
   EXPECT_EQ(preview.sizes(), sizes);
   EXPECT_LE(preview.abs().max().item<float>(), 1);
   EXPECT_GT(preview.std().item<float>(), 0.2);
+  std::vector<std::shared_ptr<const Picture>> seen;
+  run.context.progress = [&](decltype(Progress::what) what) {
+    if (const auto* step = std::get_if<Step>(&what)) seen.push_back(step->preview);
+  };
+  const Result result = generate(*pipeline, request, "", run.context);
+  ASSERT_EQ(seen.size(), size_t(state->steps));
+  ASSERT_EQ(std::count(seen.begin(), seen.end(), nullptr), 0);
+  const at::Tensor last = pixels_of(to_picture(pipeline->preview(*state, result.latents))).to(at::kInt);
+  EXPECT_LE((pixels_of(*seen.back()).to(at::kInt) - last).abs().max().item<int>(), 1);
+  EXPECT_GT((pixels_of(*seen.front()).to(at::kInt) - last).abs().max().item<int>(), 1);
 }
 
 inline std::vector<std::string> notices_of_encoding(const Family& family, const Request& request) {

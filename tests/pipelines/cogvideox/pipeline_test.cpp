@@ -13,6 +13,7 @@
 #include "pipelines/footprint.h"
 #include "tests/pipelines/cogvideox/fixture.h"
 #include "tests/support/encoders_in_turn.h"
+#include "tests/support/picture_habits.h"
 
 namespace sagelab::cogvideox {
 namespace {
@@ -247,15 +248,11 @@ TEST(CogVideoXPipeline, TheTextEncoderIsGoneWhereItIsFreed) {
 }
 
 TEST(CogVideoXPipeline, PreviewIsAPictureOfTheLatents) {
-  const c10::InferenceMode inference;
-  OneRun run;
-  const Request request = cogvideox_family().resolve(request_of("1.5"));
-  CogVideoX pipeline(request);
-  const auto state = pipeline.prepare(request, pipeline.encode(request, run.context), run.context);
-  const at::Tensor preview = pipeline.preview(*state, state->latents);
-  EXPECT_EQ(preview.sizes(), at::IntArrayRef({3, 3, 6, 10}));  // the padding frame is not shown
-  EXPECT_LE(preview.abs().max().item<float>(), 1);
-  EXPECT_GT(preview.std().item<float>(), 0.2);
+  for (const auto* scheduler : {"ddim", "dpm"}) {
+    const Request request = in_mode(request_of("1.5"), "1.5", scheduler, "plain");
+    testing::expect_preview(cogvideox_family(), cogvideox_family().resolve(request),
+                            {3, 3, 6, 10});  // the padding frame is not shown
+  }
 }
 
 TEST(CogVideoXPipeline, SaysThatALongPromptIsCut) {
