@@ -34,7 +34,7 @@ from tiny import far  # noqa: E402
 
 SCRIPTS = ("vae.py", "vae_wrong.py", "../autoencoders/__init__.py")
 SIZES = ("z", "one", "batch", "long", "seven", "wide", "tall", "both")
-HALF = ("z", "both")
+HALF = {"released": ("z",), "odd": ("z", "both"), "defaults": ("z",)}
 WAYS = {"sample": {}, "tiled": dict(tiled=True), "whole": dict(framewise=False)}
 KEYS = tuple(f"tile_sample_{kind}_{axis}" for kind in ("min", "stride") for axis in ("num_frames", "height", "width"))
 
@@ -106,7 +106,8 @@ def dump_stages(model, z, sizes, out, suffix=""):
         handle.remove()
 
 
-def dump(model, spec, sizes, generator):
+def dump(model, name, sizes, generator):
+    spec = SPECS[name]
     channels, out = model.config.latent_channels, {}
     out["latents"] = torch.randn((1, channels, 2, 3, 4), generator=generator)
     out["unscaled"] = unscale(model, out["latents"])
@@ -118,7 +119,7 @@ def dump(model, spec, sizes, generator):
         out[f"{size}.z"] = z = torch.randn((b, channels, t, h, w), generator=generator)
         for suffix, twin in twins.items():
             half = suffix in (".bf16", ".fp16")
-            if half and (size not in HALF or (size, spec["tiles"]) == ("both", None)):
+            if half and size not in HALF[name]:
                 continue  # on a CPU large videos take minutes so
             for way, how in WAYS.items():
                 value = decode(twin, z.to(next(twin.parameters()).dtype), sizes, **how)
@@ -142,7 +143,7 @@ def make(name, folder):
     probe = decode(model, torch.randn((b, model.config.latent_channels, t, h, w), generator=generator), sizes)
     for p in (model.decoder.conv_out.conv.weight, model.decoder.conv_out.conv.bias):
         p.data /= 2 * probe.std()
-    tensors = dump(model, spec, sizes, generator)
+    tensors = dump(model, name, sizes, generator)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model.save_pretrained(folder / "vae")

@@ -40,7 +40,7 @@ WAYS = {"sample": {}, "tiled": dict(tiled=True)}
 SPECS = {
     "released": dict(
         config=dict(decoder_block_out_channels=[32, 32, 64, 96], layers_per_block=[2, 1, 2, 2, 1]),
-        tiles=dict(min=(32, 32), stride=(24, 24)), half=("z", "both"),
+        tiles=dict(min=(32, 32), stride=(24, 24)), half=("z",),
         z=(1, 3, 4, 5), one=(1, 1, 3, 3), batch=(2, 5, 2, 3), wide=(1, 3, 3, 8), tall=(1, 2, 9, 4), both=(1, 1, 5, 7)),
     # Strides of 3 latents are 18 pixels, of which 21 and 19 are kept: the result is cut to the video.
     "odd": dict(

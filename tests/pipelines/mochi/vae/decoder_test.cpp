@@ -57,8 +57,8 @@ class MochiVae : public ::testing::TestWithParam<Fixture> {
   Dump dump() const { return Dump(folder_of(name()) / "dump.safetensors"); }
   // What the oracle made in half precision too: on a CPU large videos take minutes so.
   std::vector<std::string> half_keys() const {
-    if (name() == "defaults") return {"z.sample", "z.tiled"};
-    return {"z.sample", "both.sample", "both.tiled"};
+    if (name() == "odd") return {"z.sample", "both.sample", "both.tiled"};
+    return {"z.sample"};
   }
   VaeRun way(const std::string& key) const {
     VaeRun run;
