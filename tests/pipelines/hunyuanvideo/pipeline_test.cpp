@@ -209,6 +209,16 @@ TEST(HunyuanVideoPipeline, TakesDiffusersDefaults) {
   EXPECT_FALSE(is_guided(r));
 }
 
+// A negative prompt alone does not.
+TEST(HunyuanVideoPipeline, OnlyAScaleAboveOneGuides) {
+  Request r = hunyuanvideo_family().resolve(pipeline_request("picture", "guided"));
+  for (const auto& [scale, guided] : {std::pair{0.5, false}, {1.0, false}, {1.001, true}}) {
+    r.options["true_cfg_scale"] = scale;
+    EXPECT_EQ(is_guided(r), guided) << scale;
+    EXPECT_EQ(texts_of(r).size(), guided ? 2u : 1u) << scale;
+  }
+}
+
 TEST(HunyuanVideoPipeline, RefusesWhatItCannotMake) {
   const Request good = pipeline_request("cut", "guided");
   const auto said = [&](const std::function<void(Request&)>& spoil) {
