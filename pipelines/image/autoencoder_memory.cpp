@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decoder once more, with sizes in place of tensors: what autoencoder_kl.cpp allocates and frees, in the
 // same order. Left out: workspaces of cuDNN and oneDNN, and the strips that blending works on.
+#include <ATen/cpu/Utils.h>
+
 #include <algorithm>
 
 #include "pipelines/image/autoencoder_kl.h"
@@ -14,12 +16,20 @@ struct Ghost {
   int64_t c = 0, h = 0, w = 0;
 };
 
+constexpr int64_t kNarrowBlock = 8, kWideBlock = 16;  // of channels, without AVX-512 and with it
+
+int64_t block_of_this_cpu() {
+  const auto capabilities = at::cpu::get_cpu_capabilities();
+  const auto wide = capabilities.find("avx512_f");
+  return wide != capabilities.end() && wide->second.toBool() ? kWideBlock : kNarrowBlock;
+}
+
 class Walk {
  public:
   Walk(const AutoencoderKLConfig& config, const Target& target)
       : config_(config),
         element_size_(int64_t(c10::elementSize(target.dtype))),
-        block_(target.device.is_cpu() ? 16 : 1),
+        block_(target.device.is_cpu() ? block_of_this_cpu() : 1),
         fp32_on_cpu_(target.device.is_cpu() && target.dtype == at::kFloat) {}
 
   Ghost make(int64_t c, int64_t h, int64_t w) {
@@ -72,10 +82,10 @@ class Walk {
   // The library's own part. oneDNN and cuDNN: input and output in their layout, then the output in ours.
   // oneDNN's has channels in blocks, but fewer than one are read as they are; with one tap it reads and
   // writes ours in fp32, and has the sums in fp32 besides where that is not the dtype. LibTorch's path for
-  // small fp32 inputs on the CPU: the input unfolded once per tap.
+  // small fp32 inputs on the CPU, and in half precision without AVX-512: the input unfolded once per tap.
   Ghost convolve(const Ghost& x, int64_t out, int64_t taps) {
     constexpr int64_t kSmall = 20480;
-    if (fp32_on_cpu_ && x.c * x.h * x.w <= kSmall) {
+    if (fp32_on_cpu_ ? x.c * x.h * x.w <= kSmall : block_ == kNarrowBlock) {
       const Ghost result = make(out, x.h, x.w);
       if (taps > 1) make(x.c * taps, x.h, x.w);
       return result;
@@ -118,7 +128,7 @@ class Walk {
 
   const AutoencoderKLConfig& config_;
   const int64_t element_size_;
-  const int64_t block_;  // of channels: oneDNN's with AVX-512
+  const int64_t block_;
   const bool fp32_on_cpu_;
   int64_t live_ = 0, peak_ = 0;
 };

@@ -12,7 +12,7 @@
 #include "pipelines/core/config.h"
 #include "pipelines/core/safetensors.h"
 #include "tests/pipelines/core/files.h"
-#include "tests/support/picture_runs.h"
+#include "tests/support/picture_checks.h"
 
 namespace sagelab {
 namespace {
@@ -146,18 +146,8 @@ TEST(WeightFiles, PlanPredictsThePeaks) {
             request_of("model", {"transformer=scaled.safetensors", "text_encoder_2=t5_e4m3.safetensors"});
         request.dtype = dtype, request.offload = offload, request.steps = 1;
         *request.height *= scale, *request.width *= scale;
-        request = family().resolve(request);
-        testing::OneRun run;
-        const int64_t before = tensor_bytes(at::kCPU);
-        const auto pipeline = family().open(request, run.context);
-        const Result result = generate(*pipeline, request, "", run.context);
-        const Plan plan = family().plan(request);
-        for (size_t i = 0; i < 2; ++i) {
-          const auto& [phase, bytes] = plan.peak_by_phase[i];
-          EXPECT_EQ(phase, i == 0 ? "encode" : "denoise");
-          EXPECT_NEAR(double(bytes) / double(result.peak_by_phase[i].second - before), 1, 0.15)
-              << phase << ", offload " << offload << " in " << dtype << ", " << *request.height << " high";
-        }
+        // What a decoding takes in half precision is the CPU's matter.
+        testing::expect_peaks(family(), family().resolve(request), std::string(dtype) == "fp32" ? 3 : 2);
       }
 }
 
