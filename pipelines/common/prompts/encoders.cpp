@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "pipelines/common/outlook.h"
 #include "pipelines/common/text_memory.h"
 
 namespace sagelab {
@@ -23,7 +22,7 @@ EncoderBytes t5_bytes(const Components& parts, const std::string& name, const T5
 EncoderBytes peak_of_encoders(const std::vector<EncoderBytes>& encoders, const Request& request) {
   EncoderBytes peak;
   for (const EncoderBytes& one : encoders) {
-    if (!frees_encoders(request))
+    if (request.offload == "none")
       peak = {peak.weights + one.weights, std::max(peak.beside, one.beside)};
     else if (one.weights + one.beside > peak.weights + peak.beside)
       peak = one;

@@ -21,8 +21,8 @@ EncoderBytes clip_bytes(const Components& parts, const std::string& name, const 
                         int64_t rows, const Target& target);
 EncoderBytes t5_bytes(const Components& parts, const std::string& name, const T5Config& config, int64_t rows,
                       const Target& target);
-// At the peak of a resolved request: the one that takes the most where each is freed before the next is
-// loaded, else the weights of all and the most beside them.
+// At the peak of a request: the weights of all and the most beside them where offload is none, else the one
+// that takes the most, as each is freed before the next is loaded.
 EncoderBytes peak_of_encoders(const std::vector<EncoderBytes>& encoders, const Request& request);
 
 }  // namespace sagelab

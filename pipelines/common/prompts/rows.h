@@ -20,7 +20,6 @@ namespace sagelab {
 template <class Text, class Row>
 class TextRows {
  public:
-  void expect(std::vector<Text> texts) { expected_ = std::move(texts); }
   // texts_of(request): those of one request.
   template <class TextsOf>
   void expect(const std::vector<Request>& requests, const TextsOf& texts_of) {

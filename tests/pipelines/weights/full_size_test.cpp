@@ -6,6 +6,7 @@
 
 #include "pipelines/common/outlook.h"
 #include "pipelines/flux/pipeline.h"
+#include "pipelines/common/prompts/encoders.h"
 #include "pipelines/flux/plan.h"
 #include "tests/support/parity.h"
 
@@ -84,6 +85,18 @@ TEST(FluxFullSize, WithoutAGpuLayersAreEncoders) {
   request.offload = "layers";
   EXPECT_EQ(peaks_of(request), encoders);
   EXPECT_FALSE(resolve_target(request).streamed);
+}
+
+TEST(FluxFullSize, EncodersThatStayAddUp) {
+  const auto peak = [](const char* offload) {
+    Request r;
+    r.offload = offload;
+    const EncoderBytes bytes = peak_of_encoders({{5, 1}, {3, 4}, {2, 2}}, r);
+    return std::pair(bytes.weights, bytes.beside);
+  };
+  EXPECT_EQ(peak("none"), std::pair(int64_t(10), int64_t(4)));
+  for (const char* freed : {"auto", "encoders", "layers"})
+    EXPECT_EQ(peak(freed), std::pair(int64_t(3), int64_t(4))) << freed;
 }
 
 TEST(FluxFullSize, LayersAreStreamedWhereNothingElseFits) {
