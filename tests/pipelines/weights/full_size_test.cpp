@@ -5,8 +5,8 @@
 #include <map>
 
 #include "pipelines/common/outlook.h"
-#include "pipelines/flux/pipeline.h"
 #include "pipelines/common/prompts/encoders.h"
+#include "pipelines/flux/pipeline.h"
 #include "pipelines/flux/plan.h"
 #include "tests/support/parity.h"
 
