@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times one denoising forward of diffusers' own transformer with random weights: what `sagelab bench model` stands beside.
 
-bench_diffusers.py 2b|5b|1.5|schnell|dev|sd3-medium|sd3.5-large|sd3.5-medium|mochi [--attention default|flash|cudnn|efficient ...] [--repeat N]
+bench_diffusers.py 2b|5b|1.5|schnell|dev|sd3-medium|sd3.5-large|sd3.5-medium|mochi|hunyuanvideo
+                   [--attention default|flash|cudnn|efficient ...] [--repeat N] [--warmup N]
 Prints one JSON line per attention backend: median, min and max milliseconds at the default size. CogVideoX: batch 2;
-FLUX.1 and Stable Diffusion 3 at 1024x1024, Mochi at 163 frames of 848x480: batch 1.
+FLUX.1 and Stable Diffusion 3 at 1024x1024, Mochi at 163 frames of 848x480, HunyuanVideo at 129 of 1280x720: batch 1.
+HunyuanVideo's joint attention has a mask, which neither flash nor cuDNN takes: but for "default" it is dropped, since
+here all of its text is valid.
 """
 
 import argparse
@@ -13,8 +16,10 @@ import pathlib
 import statistics
 
 import torch
-from diffusers import CogVideoXTransformer3DModel, FluxTransformer2DModel, MochiTransformer3DModel, SD3Transformer2DModel
+from diffusers import (CogVideoXTransformer3DModel, FluxTransformer2DModel, HunyuanVideoTransformer3DModel,
+                       MochiTransformer3DModel, SD3Transformer2DModel)
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
+from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoAttnProcessor2_0
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "tests/oracle/configs"
@@ -24,6 +29,7 @@ SD3 = {  # heads and layers, side of the position table, more of the config
     "sd3-medium": (24, 192, {}), "sd3.5-large": (38, 192, {"qk_norm": "rms_norm"}),
     "sd3.5-medium": (24, 384, {"qk_norm": "rms_norm", "dual_attention_layers": tuple(range(13))})}
 MOCHI = ("mochi",)
+HUNYUAN = ("hunyuanvideo",)
 BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION,
             "efficient": SDPBackend.EFFICIENT_ATTENTION}
 
@@ -37,6 +43,8 @@ def model_of(variant):
                                                   "caption_projection_dim": 64 * count, "pos_embed_max_size": side} | more)
     if variant in MOCHI:
         return MochiTransformer3DModel.from_config({})
+    if variant in HUNYUAN:
+        return HunyuanVideoTransformer3DModel.from_config({})
     config = json.loads((CONFIGS / f"cogvideox_{variant}/transformer/config.json").read_text())
     return CogVideoXTransformer3DModel.from_config(config)
 
@@ -88,7 +96,23 @@ def mochi_inputs(dtype):
             "timestep": torch.tensor([500.0], device="cuda"), "return_dict": False}
 
 
+def hunyuan_inputs(dtype):
+    generator = torch.Generator("cuda").manual_seed(1)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, device="cuda", dtype=dtype)
+    return {"hidden_states": draw(1, 16, 33, 90, 160), "encoder_hidden_states": draw(1, 256, 4096),
+            "encoder_attention_mask": torch.ones(1, 256, dtype=torch.bool, device="cuda"),
+            "pooled_projections": draw(1, 768), "guidance": torch.tensor([6000.0], device="cuda", dtype=dtype),
+            "timestep": torch.tensor([500], device="cuda"), "return_dict": False}
+
+
+class Unmasked(HunyuanVideoAttnProcessor2_0):
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, image_rotary_emb=None):
+        return super().__call__(attn, hidden_states, encoder_hidden_states, None, image_rotary_emb)
+
+
 def inputs(model, variant, dtype):
+    if variant in HUNYUAN:
+        return hunyuan_inputs(dtype)
     if variant in MOCHI:
         return mochi_inputs(dtype)
     if variant in FLUX:
@@ -113,11 +137,12 @@ def inputs(model, variant, dtype):
             "timestep": torch.tensor([500, 500], device="cuda"), "image_rotary_emb": rotary, "return_dict": False}
 
 
-# Mochi pools its text under a mask, which not every kernel takes: 256 rows, a thousandth of a forward.
+# Text alone is pooled (Mochi) or refined (HunyuanVideo) under a mask, which not every kernel takes: 256 rows, a
+# thousandth of a forward.
 def kernels(variant, attention):
     if attention not in BACKENDS:
         return contextlib.nullcontext()
-    if variant in MOCHI:
+    if variant in MOCHI + HUNYUAN:
         return sdpa_kernel([BACKENDS[attention], SDPBackend.MATH], set_priority=True)
     return sdpa_kernel(BACKENDS[attention])
 
@@ -134,16 +159,20 @@ def milliseconds(call):
 @torch.inference_mode()
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("variant", choices=[*SIZES, *FLUX, *SD3, *MOCHI])
+    parser.add_argument("variant", choices=[*SIZES, *FLUX, *SD3, *MOCHI, *HUNYUAN])
     parser.add_argument("--attention", nargs="+", default=["default"], choices=["default", *BACKENDS])
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=2)
     arguments = parser.parse_args()
     dtype = torch.float16 if arguments.variant in ("2b", "sd3-medium") else torch.bfloat16
     model = build(arguments.variant, dtype)
     call = inputs(model, arguments.variant, dtype)
     for attention in arguments.attention:
+        if arguments.variant in HUNYUAN:
+            for block in [*model.transformer_blocks, *model.single_transformer_blocks]:
+                block.attn.set_processor(HunyuanVideoAttnProcessor2_0() if attention == "default" else Unmasked())
         with kernels(arguments.variant, attention):
-            for _ in range(2):
+            for _ in range(arguments.warmup):
                 out = model(**call)[0]
             assert torch.isfinite(out).all(), "the forward of diffusers is not finite"
             times = [milliseconds(lambda: model(**call)) for _ in range(arguments.repeat)]
