@@ -61,6 +61,16 @@ Frames frames_of(const ReportInput& run, const Family& family) {
   return frames;
 }
 
+// In place. What is wrong with it is said when its turn comes.
+bool resolves(const Family& family, Request& request) {
+  try {
+    request = family.resolve(request);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 Session::Session(FindFamily find_family, MemoryFor memory)
@@ -235,10 +245,13 @@ Pipeline& Session::pipeline_for(const Family& family, const Request& request, co
     loaded_.pipeline = family.open(request, run);
     loaded_.key = key;
   }
+  std::vector<Request> expected;
   {
     const std::lock_guard lock(mutex_);
-    loaded_.pipeline->expect(expected_);
+    expected = expected_;
   }
+  std::erase_if(expected, [&](Request& r) { return r.model != request.model || !resolves(family, r); });
+  loaded_.pipeline->expect(std::move(expected));
   return *loaded_.pipeline;
 }
 

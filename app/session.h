@@ -45,7 +45,7 @@ class Session {
   JobId submit(Request request, Latents latents = {}, attention::Capturing capture = {},
                StepHooks hooks = {});
   // Requests that will be submitted later: where a job's encoders are freed after use, their prompts are
-  // encoded together with the next job's.
+  // encoded together with the next job's. Those of another model, or that cannot be, are left out.
   void expect(std::vector<Request> requests);
   std::optional<Progress> poll();
   std::optional<Progress> wait(std::chrono::milliseconds timeout);

@@ -43,8 +43,8 @@ struct State {
 class Pipeline {
  public:
   virtual ~Pipeline() = default;
-  // Requests that will follow. A pipeline that frees its encoders after use encodes their prompts together
-  // with the next one's, so that they are loaded once.
+  // Resolved requests that will follow. A pipeline that frees its encoders after use encodes their prompts
+  // together with the next one's, so that they are loaded once.
   virtual void expect(std::vector<Request>) {}
   virtual Conditioning encode(const Request& request, const RunContext& run) = 0;
   virtual std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,

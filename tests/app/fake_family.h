@@ -32,6 +32,7 @@ struct FakeHooks {
   std::function<void()> decode = [] {}, preview = [] {};
   int64_t latents = 4;  // values of a frame
   std::atomic<int> opened = 0;
+  std::vector<Request> expected;  // by the latest job
 };
 
 class FakePipeline final : public Pipeline {
@@ -61,6 +62,7 @@ class FakePipeline final : public Pipeline {
     hooks_->preview();
     return at::zeros({1, 3, 4, 4});
   }
+  void expect(std::vector<Request> requests) override { hooks_->expected = std::move(requests); }
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext&) override {
     hooks_->decode();
     return at::full({latents.size(1), 3, *request.height, *request.width}, 0.5);

@@ -15,7 +15,7 @@ namespace sagelab {
 namespace {
 
 constexpr int64_t kValues = 1 << 20;
-constexpr double kSlack = 64;  // bytes of what sets one value
+constexpr double kSlack = 4096;  // bytes of what sets one value, and of threads that end
 constexpr auto kTime = std::chrono::milliseconds(20);
 
 // Takes twice what it gives, half of it where it is cut in tiles.

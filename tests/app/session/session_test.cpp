@@ -112,6 +112,16 @@ TEST_F(SessionTest, OnePipelineIsKeptAndAnotherModelReplacesIt) {
   EXPECT_EQ(hooks_->opened, 2);
 }
 
+TEST_F(SessionTest, WhatIsExpectedIsResolvedAndWhatCannotBeIsLeftOut) {
+  auto wide = request(), other = request();
+  wide.width = 20;
+  other.model = "other";
+  session_.expect({request(), wide, other});
+  EXPECT_TRUE(std::holds_alternative<Finished>(finish(session_.submit(request())).back().what));
+  ASSERT_EQ(hooks_->expected.size(), 1u);
+  EXPECT_EQ(hooks_->expected[0].steps, 3);
+}
+
 TEST_F(SessionTest, CancelStopsBetweenSteps) {
   std::atomic<int> last = -1;
   std::promise<void> reached;

@@ -25,7 +25,8 @@ void stand_in_for_dialogs(const Driver& driver) {
 
 void add_scenes(Driver& driver) {
   stand_in_for_dialogs(driver);
-  for (const auto scenes : {making_scenes(), comparing_scenes(), file_scenes(), setting_scenes()}) {
+  for (const auto scenes :
+       {making_scenes(), comparing_scenes(), file_scenes(), model_scenes(), setting_scenes()}) {
     for (const auto& scene : scenes) {
       auto* test = IM_REGISTER_TEST(driver.engine, "window", scene.name);
       test->UserData = &driver;

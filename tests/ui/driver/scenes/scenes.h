@@ -18,6 +18,7 @@ struct Scene {
 std::span<const Scene> making_scenes();     // from the start to results
 std::span<const Scene> comparing_scenes();  // of two results
 std::span<const Scene> file_scenes();       // out of the window and into it
+std::span<const Scene> model_scenes();      // of every other family
 std::span<const Scene> setting_scenes();    // attention by layers, looks, sizes, closing
 
 // "//Queue/**/X##pause" of an icon and a name.
