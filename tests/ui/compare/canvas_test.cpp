@@ -303,7 +303,7 @@ TEST_F(CanvasTest, HelpOverTheMouseLeavesTheKeysTheirMeaning) {
   EXPECT_FALSE(canvas.helps());
 }
 
-TEST_F(CanvasTest, WhatIsFinishedPlaysOnceUnlessAnotherFrameIsLookedAt) {
+TEST_F(CanvasTest, WhatIsFinishedPlaysOnceUnlessOneStoppedAtAFrameBetween) {
   const auto result = state.results[1];
   const auto finish = [&] {
     Job job;
@@ -323,8 +323,11 @@ TEST_F(CanvasTest, WhatIsFinishedPlaysOnceUnlessAnotherFrameIsLookedAt) {
   press(ImGuiKey_Space);
   press(ImGuiKey_RightArrow);
   EXPECT_FALSE(finish());
-  press(ImGuiKey_Home);
-  EXPECT_TRUE(finish());
+  for (const auto end : {ImGuiKey_Home, ImGuiKey_End}) {
+    press(end);
+    EXPECT_TRUE(finish()) << ImGui::GetKeyName(end);
+    press(ImGuiKey_Space);
+  }
 }
 
 TEST_F(CanvasTest, WhatIsFinishedPlaysWithoutAPreviewAndAfterAShorterOne) {

@@ -98,6 +98,20 @@ TEST(Clock, AskedToLoopItDoesThoughItWasToPlayOnce) {
   EXPECT_TRUE(clock.loops());  // as it was set, for the next time it plays
 }
 
+TEST(Clock, WhatCannotPlayOnceLoopsAsItWasSet) {
+  auto still = clock_of(8, 1);
+  still.play_once();
+  EXPECT_FALSE(still.playing());
+  EXPECT_TRUE(still.loops());
+  auto clock = clock_of(8, 16);
+  clock.play_once();
+  clock.set_clip({8, 20});
+  EXPECT_FALSE(clock.loops());  // it goes on
+  clock.set_clip({8, 1});
+  EXPECT_FALSE(clock.playing());
+  EXPECT_TRUE(clock.loops());
+}
+
 TEST(Clock, RestsAtTheStartAndAtTheEndOfWhatWasItsClip) {
   auto clock = clock_of(10, 20);
   EXPECT_TRUE(clock.rests());

@@ -31,6 +31,7 @@ void Clock::set_clip(const ClipTime& clip) {
   clip_ = clip;
   time_ = std::clamp(time_, 0., length());
   playing_ = playing_ && plays();
+  once_ = once_ && playing_;
 }
 
 void Clock::tick(double now) {
@@ -50,7 +51,7 @@ void Clock::tick(double now) {
 void Clock::play_once() {
   seek(0);
   play(true);
-  once_ = true;
+  once_ = playing_;
 }
 
 void Clock::play(bool on) {

@@ -37,8 +37,8 @@ class Clock {
 
   bool playing() const { return playing_; }
   bool loops() const { return loops_ && !once_; }
-  // It stands at the start, or at the end of what was its clip when it came there: nobody looks at a frame
-  // between.
+  // It stands at the first frame, or at the last of what was its clip when it came there, whoever brought it
+  // there: nobody stopped at a frame between.
   bool rests() const { return !playing_ && (at_end_ || frame() == 0); }
   double time() const { return time_; }
   double speed() const { return speed_; }
