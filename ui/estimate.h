@@ -11,6 +11,7 @@ namespace sagelab::ui {
 struct Estimate {
   bool pending = true;      // the request changed since
   std::string error, hint;  // why it cannot run; empty: it can
+  bool other_size = false;  // it could with the nearest size or number of frames
   double seconds = NAN;     // NaN: nothing tells
   bool rough = true;        // from this machine's speed in general, not from runs of this model
   int64_t peak_bytes = 0, there_bytes = 0;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "app/commands/places.h"
 #include "app/failure.h"
@@ -42,6 +43,20 @@ std::string label_of_folder(const fs::path& path, const std::string& family) {
 
 bool emulated_on(const at::Device& device, std::string_view spec) {
   return device.is_cpu() && spec.starts_with("sage2");
+}
+
+// Whether it can run once it has the nearest size that the model can make.
+bool mended_by_fit(const Request& request, const Session::FindFamily& find_family) {
+  const auto size = [](const Request& r) { return std::tuple(r.width, r.height, r.num_frames); };
+  try {
+    const auto& family = find_family(request.model);
+    const auto fitted = family.fit(request);
+    if (size(fitted) == size(request)) return false;
+    family.resolve(fitted);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 }  // namespace
@@ -149,6 +164,7 @@ Outlook outlook_of(const Request& request, const Session::FindFamily& find_famil
   } catch (...) {
     const auto failed = describe(std::current_exception());
     estimate.error = failed.message, estimate.hint = failed.hint;
+    estimate.other_size = mended_by_fit(request, find_family);
   }
   return outlook;
 }

@@ -81,6 +81,27 @@ TEST_F(Queue, WhatCannotRunIsSaidBefore) {
   EXPECT_EQ(state().estimate.error, "");
 }
 
+TEST_F(Queue, OnlyWhatAnotherSizeMendsIsOfferedOne) {
+  family.resolve = [known = family.resolve](const Request& request) {
+    if (request.steps == 2000) throw Error("too many steps", "take less");
+    return known(request);
+  };
+  choose();
+  const auto mended = [&](const std::string& model, int width, int steps) {
+    auto request = state().request;
+    request.model = model, request.width = width, request.steps = steps;
+    act(act_on::Edit{request});
+    until([&] { return !state().estimate.pending; });
+    return state().estimate.other_size;
+  };
+  EXPECT_TRUE(mended("fake", 20, 3));
+  EXPECT_FALSE(mended("fake", 16, 3)) << "nothing is wrong";
+  EXPECT_FALSE(mended("fake", 16, 2000)) << "its size is one that the model can make";
+  EXPECT_NE(state().estimate.error, "");
+  EXPECT_FALSE(mended("fake", 20, 2000)) << "the steps would still be too many";
+  EXPECT_FALSE(mended("missing", 20, 3));
+}
+
 TEST_F(Queue, CancelStopsWithinAStepAndTheNextStarts) {
   choose(50);
   hold_steps();
