@@ -13,6 +13,7 @@ struct Estimate {
   std::string error, hint;  // why it cannot run; empty: it can
   bool other_size = false;  // it could with the nearest size or number of frames
   double seconds = NAN;     // NaN: nothing tells
+  double denoise = NAN;     // of those, what its steps take
   bool rough = true;        // from this machine's speed in general, not from runs of this model
   int64_t peak_bytes = 0, there_bytes = 0;
   int64_t tokens = 0;                          // that attention sees

@@ -32,10 +32,12 @@ double Job::phase_left(double now) const {
   const auto& phase = phases.back();
   if (phase.name == "denoise") {
     // The latest step says most of what is to come once the backend was switched.
-    double typical = median_step();
+    double typical = step_times.empty() ? expected / steps : median_step();
     if (!switches.empty() && switches.back().step + 1 <= int(step_times.size()))
       typical = step_times.back().seconds;
-    return typical * double(steps - int(step_times.size()));
+    const int left = steps - int(step_times.size());
+    if (left <= 0) return 0;
+    return typical * (left - 1) + std::max(0., typical - (now - step_begun));
   }
   if (phase.i <= 0 || phase.n <= 0) return NAN;
   const double took = now - phase.begun;

@@ -45,6 +45,8 @@ struct Job {
   std::string attention;  // what serves now, or from the next forward on
   std::vector<PhaseTime> phases;
   int steps = 0;                     // in all
+  double expected = NAN;             // seconds of all steps, as foretold; NaN: nothing tells
+  double step_begun = 0;             // State::now as the step that goes on began
   std::vector<StepTime> step_times;  // one for each step that is done
   std::vector<SwitchMark> switches;
   std::vector<Measured> measured;  // of check(a, b)

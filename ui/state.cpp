@@ -31,6 +31,7 @@ void fold(State& state, Job& job, const Started& started) {
 void begin_phase(const State& state, Job& job, const Phase& phase) {
   end_phases(job, state.now);
   job.phases.push_back({phase.name, state.now, NAN, phase.i, phase.n});
+  job.step_begun = state.now;
 }
 
 void fold(State& state, Job& job, const Phase& phase) {
@@ -50,6 +51,7 @@ void fold(State& state, Job& job, const Step& step) {
   // A component may be loaded within the first step; from then on it is denoising again.
   if (job.phase() != kDenoise) begin_phase(state, job, {kDenoise, 0, 1});
   job.step_times.push_back({step.seconds, step.backend});
+  job.step_begun = state.now;
   job.steps = step.n;
   if (step.preview) job.preview = step.preview;
 }

@@ -160,6 +160,12 @@ void Program::start_next() {
   session_.expect({next->request});  // in a window another run may always follow
   next->session = session_.submit(next->request, latents, {}, std::move(hooks));
   changed_ = true;
+  quick_.add(
+      "", [id = next->id, request = next->request, find = setup_.find_family, speeds = speeds_]() -> Apply {
+        return [id, expected = outlook_of(request, find, speeds).estimate.denoise](Program& program) {
+          if (auto* job = program.state_.job(id)) job->expected = expected;
+        };
+      });
 }
 
 void Program::sample_memory() {

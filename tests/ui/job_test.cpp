@@ -22,6 +22,7 @@ TEST(Job, WhatIsLeftOfDenoisingIsByItsSteps) {
   job.status = Job::Status::Running;
   job.phases = {{"denoise", 100, NAN, 0, 1}};
   job.steps = 10;
+  job.step_begun = 105;
   EXPECT_TRUE(std::isnan(job.phase_left(105)));
   job.step_times = {{3, "sdpa"}, {1, "sdpa"}, {1, "sdpa"}};
   EXPECT_DOUBLE_EQ(job.phase_left(105), 7);
@@ -29,6 +30,26 @@ TEST(Job, WhatIsLeftOfDenoisingIsByItsSteps) {
   job.step_times.push_back({.25, "sage2"});
   job.switches = {{3, "sdpa", "sage2"}};
   EXPECT_DOUBLE_EQ(job.phase_left(105), 6 * .25) << "after a switch its own steps tell";
+}
+
+TEST(Job, WhatIsLeftOfDenoisingPassesWithinAStep) {
+  Job job;
+  job.status = Job::Status::Running;
+  job.phases = {{"denoise", 100, NAN, 0, 1}};
+  job.steps = 4;
+  job.step_begun = 100;
+  job.expected = 8;
+  EXPECT_DOUBLE_EQ(job.phase_left(100), 8) << "before the first step what was foretold tells";
+  EXPECT_DOUBLE_EQ(job.phase_left(101.5), 6.5);
+  EXPECT_DOUBLE_EQ(job.phase_left(110), 6) << "the steps after one that takes long are still to come";
+  job.step_times = {{3, "sdpa"}};
+  job.step_begun = 110;
+  EXPECT_DOUBLE_EQ(job.phase_left(111), 8) << "from then on its own steps tell";
+  job.step_times.assign(3, {3, "sdpa"});
+  EXPECT_DOUBLE_EQ(job.phase_left(111), 2);
+  EXPECT_DOUBLE_EQ(job.phase_left(120), 0);
+  job.step_times.assign(4, {3, "sdpa"});
+  EXPECT_DOUBLE_EQ(job.phase_left(111), 0) << "no step goes on";
 }
 
 TEST(Job, WhatIsLeftOfAnotherPhaseIsByItsUnits) {

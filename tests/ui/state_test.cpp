@@ -85,6 +85,17 @@ TEST(Fold, ALoadWithinDenoisingIsFollowedByDenoising) {
   EXPECT_EQ(state.jobs[0].phases.size(), 3u);
 }
 
+TEST(Fold, AStepBeginsWithDenoisingAndWhereTheFormerEnded) {
+  auto state = state_with_job();
+  state.jobs[0].steps = 3, state.jobs[0].expected = 6;
+  state.now = 10;
+  fold(state, {1, Phase{"denoise", 0, 1}});
+  EXPECT_DOUBLE_EQ(state.jobs[0].phase_left(11), 5);
+  state.now = 14;
+  fold(state, {1, Step{1, 3, 4, "sdpa", nullptr}});
+  EXPECT_DOUBLE_EQ(state.jobs[0].phase_left(15), 7);
+}
+
 TEST(Fold, StepsAndSwitches) {
   auto state = state_with_job();
   const auto preview = frames_of(resolved()).picture;

@@ -153,7 +153,7 @@ Outlook outlook_of(const Request& request, const Session::FindFamily& find_famil
     const auto plan = family.plan(resolved);
     const auto device = resolve_target(resolved).device;
     const auto guess = speeds.guess(run_of(resolved, plan));
-    estimate.seconds = guess.seconds, estimate.rough = guess.rough;
+    estimate.seconds = guess.seconds, estimate.denoise = guess.denoise, estimate.rough = guess.rough;
     estimate.there_bytes = memory_for_tensors(device);
     estimate.peak_bytes = peak_among_others(family, resolved, estimate.there_bytes);
     estimate.tokens = plan.tokens, estimate.prompt_tokens = plan.prompt_tokens;

@@ -26,15 +26,17 @@ void Speeds::add(const Run& run) {
 Speeds::Guess Speeds::guess(const Run& run) const {
   const auto from = [&](const std::string& attention) {
     const auto at = known_.find(key_of(run, attention));
-    if (at == known_.end()) return double(NAN);
+    if (at == known_.end()) return Guess{};
     const auto& known = at->second;
     const double growth = known.pixels > 0 && run.pixels > 0 ? run.pixels / known.pixels : 1;
-    return run.flops * known.per_flop + known.beside * growth;
+    const double denoise = run.flops * known.per_flop;
+    return Guess{denoise + known.beside * growth, denoise, attention == kAny};
   };
-  if (const double seconds = from(run.attention); !std::isnan(seconds)) return {seconds, false};
+  if (const auto own = from(run.attention); !std::isnan(own.seconds)) return own;
   if (run.emulated || !(run.flops > 0)) return {};  // by what factor it is slower nothing tells
-  if (const double seconds = from(kAny); !std::isnan(seconds)) return {seconds, true};
-  return {run.flops * machine_->seconds_per_flop(run.target, run.width), true};
+  if (const auto any = from(kAny); !std::isnan(any.seconds)) return any;
+  const double seconds = run.flops * machine_->seconds_per_flop(run.target, run.width);
+  return {seconds, seconds, true};
 }
 
 nlohmann::json Speeds::json() const {

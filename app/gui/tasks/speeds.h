@@ -26,6 +26,7 @@ class Speeds {
   void add(const Run& run);
   struct Guess {
     double seconds = NAN;  // NaN: nothing tells
+    double denoise = NAN;  // of those
     bool rough = true;     // not from runs of this model with this attention
   };
   // run.denoise and run.beside are what is guessed. It may measure the machine, for some ten milliseconds.
