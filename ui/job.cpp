@@ -66,6 +66,10 @@ const char* name_of(Job::Status status) {
   return "";
 }
 
+bool is_checked(const std::string& attention) {
+  return attention.find("check(") != std::string::npos;
+}
+
 std::string clock_text(double seconds) {
   if (!std::isfinite(seconds)) return "-";
   const auto s = int64_t(std::ceil(seconds));

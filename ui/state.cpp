@@ -102,9 +102,7 @@ void fold(State& state, Job& job, const Finished& finished) {
   result.frames = finished.frames;
   result.repeats = job.repeats;
   result.emulated = is_emulated(job, job.request);
-  // What is checked runs twice: its steps say nothing of the clock.
-  const bool checked = job.request.attention.find("check(") != std::string::npos;
-  result.median_step = checked ? NAN : job.median_step();
+  result.median_step = is_checked(job.request.attention) ? NAN : job.median_step();
   result.title = title_of(job, job.request);
   state.results.push_back(std::move(result));
 }

@@ -129,6 +129,8 @@ void Program::job_ended(ui::Job& job) {
         true);
     job.latents.clear();
   }
+  if (job.repeats) measure(job.id, job.repeats);
+  if (!result->frames.report.at("switches").empty()) return;  // its seconds are of no one backend
   quick_.add("",
              [request = result->frames.request, report = result->frames.report,
               find = setup_.find_family]() -> Apply {
@@ -140,7 +142,6 @@ void Program::job_ended(ui::Job& job) {
                  program.request_changed();
                };
              });
-  if (job.repeats) measure(job.id, job.repeats);
 }
 
 void Program::start_next() {

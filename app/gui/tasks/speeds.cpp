@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "ui/job.h"
+
 namespace sagelab::gui {
 namespace {
 
@@ -20,7 +22,7 @@ void Speeds::add(const Run& run) {
   if (!(run.flops > 0) || !(run.denoise > 0)) return;
   const Known known{run.denoise / run.flops, std::max(run.beside, 0.), run.pixels};
   known_[key_of(run, run.attention)] = known;
-  if (!run.emulated) known_[key_of(run, kAny)] = known;
+  if (!run.emulated && !ui::is_checked(run.attention)) known_[key_of(run, kAny)] = known;
 }
 
 Speeds::Guess Speeds::guess(const Run& run) const {

@@ -23,7 +23,7 @@ class Speeds {
     Target target;                   // device and dtype
     int64_t width = 0;               // of its transformer
   };
-  void add(const Run& run);
+  void add(const Run& run);  // one that one backend served throughout
   struct Guess {
     double seconds = NAN;  // NaN: nothing tells
     double denoise = NAN;  // of those

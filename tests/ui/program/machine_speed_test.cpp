@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// How long a run will take, from runs that were made and from the machine's speed.
 #include "app/gui/tasks/machine_speed.h"
 
 #include <ATen/ATen.h>
@@ -10,6 +11,8 @@
 #include <chrono>
 #include <thread>
 #include <vector>
+
+#include "app/gui/tasks/speeds.h"
 
 namespace sagelab::gui {
 namespace {
@@ -51,6 +54,41 @@ TEST(MachineSpeed, IsAShareOfWhatAllThreadsReachAlone) {
     EXPECT_LT(share, .35 * 1.5);
   }
   over = true;
+}
+
+Speeds::Run run_with(const std::string& attention, double denoise) {
+  return {.model = "m",
+          .device = "cpu",
+          .dtype = "fp32",
+          .attention = attention,
+          .emulated = false,
+          .flops = 1e9,
+          .pixels = 100,
+          .denoise = denoise,
+          .beside = 1,
+          .target = {at::kCPU, at::kFloat},
+          .width = 64};
+}
+
+TEST(Speeds, AnotherBackendIsGuessedByTheLatestButNotByACheck) {
+  Speeds speeds;
+  speeds.add(run_with("sdpa", 10));
+  speeds.add(run_with("schedule(steps=0:check(sdpa,reference),else:sdpa)", 15));
+  speeds.add(run_with("check(sdpa,reference)", 20));
+  const auto other = speeds.guess(run_with("reference", 0));
+  EXPECT_TRUE(other.rough);
+  EXPECT_DOUBLE_EQ(other.seconds, 11);
+  EXPECT_DOUBLE_EQ(other.denoise, 10);
+  const auto checked = speeds.guess(run_with("check(sdpa,reference)", 0));
+  EXPECT_FALSE(checked.rough);
+  EXPECT_DOUBLE_EQ(checked.seconds, 21);
+}
+
+TEST(Speeds, WithoutARunTheMachineTellsOfTheStepsAlone) {
+  const auto guess = Speeds().guess(run_with("sdpa", 0));
+  EXPECT_TRUE(guess.rough);
+  EXPECT_GT(guess.seconds, 0);
+  EXPECT_EQ(guess.denoise, guess.seconds);
 }
 
 }  // namespace

@@ -193,6 +193,29 @@ TEST_F(Queue, ASwitchTakesEffectAtTheNextForward) {
   EXPECT_TRUE(state().results[0].emulated);
 }
 
+TEST_F(Queue, OnlyARunOfOneBackendTellsHowLongTheNextTakes) {
+  family.plan = [](const Request&) {
+    Plan plan;
+    plan.flops_per_forward = 1e6, plan.forwards = 4;
+    return plan;
+  };
+  choose(4);
+  hold_steps();
+  act(act_on::Generate{});
+  until([&] { return steps_begun == 1; });
+  act(act_on::SetAttention{"reference"});
+  held = false;
+  until_idle();
+  until([&] { return !state().estimate.pending; });
+  ASSERT_EQ(state().jobs[0].switches.size(), 1u);
+  EXPECT_TRUE(state().estimate.rough) << "it was switched";
+  act(act_on::Generate{});
+  until_idle();
+  until([&] { return !state().estimate.pending; });
+  EXPECT_FALSE(state().estimate.rough);
+  EXPECT_FALSE(std::isnan(state().jobs[0].expected)) << "by the machine's speed";
+}
+
 TEST_F(Queue, ABadSpecWhileItRunsChangesNothing) {
   choose();
   hold_steps();
