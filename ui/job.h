@@ -66,7 +66,7 @@ struct Job {
 };
 
 const char* name_of(Job::Status status);
-// Whether check(...) is anywhere in a spec: what it checks runs twice, and the clock says nothing of others.
+// Whether check(...) is anywhere in a spec: what it checks runs twice, so that the clock tells of no backend.
 bool is_checked(const std::string& attention);
 // "0:07", "12:03", "1:02:03"; "-" for NaN.
 std::string clock_text(double seconds);

@@ -67,6 +67,13 @@ Policy make_policy(int steps, int layers, int ranges, const std::string& spec) {
   return policy;
 }
 
+Policy with_steps(const Policy& policy, int steps) {
+  const size_t ranges = policy.columns.size();
+  Policy next = make_policy(steps, policy.layers, int(ranges), "");
+  for (size_t c = 0; c < next.cells.size(); ++c) next.cells[c] = policy.cells[c * ranges / next.cells.size()];
+  return next;
+}
+
 int first_step(const Policy& policy, size_t column) {
   return policy.columns.at(column);
 }

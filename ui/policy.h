@@ -16,6 +16,8 @@ struct Policy {
 
 // Every cell is spec; ranges of steps as equal as they can be. Nothing where steps or layers is 0.
 Policy make_policy(int steps, int layers, int ranges, const std::string& spec);
+// The same picture over another number of steps: as many ranges, or one for each step where there are fewer.
+Policy with_steps(const Policy& policy, int steps);
 // The first step of a column, and the first after it.
 int first_step(const Policy& policy, size_t column);
 int end_step(const Policy& policy, size_t column);

@@ -208,7 +208,10 @@ struct Program::Doing {
       error("Attention stays as it is", e.what(), e.hint());
     }
   }
-  void operator()(const act::SetPolicy& what) const { p.state_.policy = what.policy; }
+  void operator()(const act::SetPolicy& what) const {
+    p.state_.policy = p.painted_ = what.policy;
+    p.changed_ = true;
+  }
   void operator()(const act::Compare& what) const {
     p.state_.compared = what.ids;
     p.changed_ = true;

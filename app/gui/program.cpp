@@ -267,11 +267,15 @@ void Program::outlook_came(Outlook outlook) {
   state_.estimate = outlook.estimate;
   if (!outlook.backends.empty()) state_.backends = std::move(outlook.backends);
   const auto& estimate = state_.estimate;
-  auto& policy = state_.policy;
+  const auto& policy = state_.policy;
   if (estimate.steps < 1 || (policy.steps == estimate.steps && policy.layers == estimate.layers)) return;
-  const auto* model = state_.model();
-  const auto spec = model && !model->defaults.attention.empty() ? model->defaults.attention : "sdpa";
-  policy = ui::make_policy(estimate.steps, estimate.layers, kPolicyRanges, spec);
+  if (painted_.layers != estimate.layers) {
+    const auto* model = state_.model();
+    const auto spec = model && !model->defaults.attention.empty() ? model->defaults.attention : "sdpa";
+    painted_ = ui::make_policy(estimate.steps, estimate.layers, kPolicyRanges, spec);
+  }
+  // Of the painted one, so that while a number is typed its first digit takes no range away.
+  state_.policy = ui::with_steps(painted_, estimate.steps);
 }
 
 void Program::measure(ui::Id a, ui::Id b) {

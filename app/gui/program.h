@@ -80,6 +80,7 @@ class Program {
   Setup setup_;
   ui::State state_;
   Look look_;
+  ui::Policy painted_;  // the policy as it was painted; the state's may be over other steps
   std::optional<Store> store_;
   Speeds speeds_;
   Comparisons comparisons_;

@@ -9,6 +9,24 @@ namespace sagelab::gui {
 
 using nlohmann::json;
 
+namespace {
+
+// Its ranges are as equal as they can be: their number tells where they begin.
+json to_json(const ui::Policy& policy) {
+  return {{"steps", policy.steps}, {"layers", policy.layers}, {"cells", policy.cells}};
+}
+
+// Throws std::out_of_range where cells are fewer than it has.
+ui::Policy policy_from_json(const json& from) {
+  const auto cells = from.at("cells").get<std::vector<std::vector<std::string>>>();
+  auto policy = ui::make_policy(from.at("steps"), from.at("layers"), int(cells.size()), "");
+  for (size_t c = 0; c < policy.cells.size(); ++c)
+    for (size_t l = 0; l < policy.cells[c].size(); ++l) policy.cells[c][l] = cells[c].at(l);
+  return policy;
+}
+
+}  // namespace
+
 json Program::saved_state() const {
   json models = json::array(), jobs = json::array();
   for (const auto& model : state_.models)
@@ -21,6 +39,7 @@ json Program::saved_state() const {
           {"request", to_json(state_.request)},
           {"jobs", jobs},
           {"paused", state_.paused},
+          {"policy", to_json(painted_)},
           {"compared", state_.compared},
           {"speeds", speeds_.json()},
           {"dark", look_.dark},
@@ -71,6 +90,7 @@ void Program::restore_state(const json& saved) {
     state_.request = request_from_json(saved.at("request"));
     state_.paused = saved.at("paused");
     saved.at("compared").get_to(state_.compared);
+    if (saved.contains("policy")) state_.policy = painted_ = policy_from_json(saved.at("policy"));
     const auto results = store_->results();
     for (const auto& entry : saved.at("jobs")) {
       auto job = job_from_json(entry);

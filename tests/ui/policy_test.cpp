@@ -19,6 +19,23 @@ TEST(Policy, RangesAreAsEqualAsTheyCanBe) {
   EXPECT_TRUE(make_policy(0, 4, 3, "x").cells.empty());
 }
 
+TEST(Policy, OverOtherStepsThePictureIsTheSame) {
+  auto painted = make_policy(10, 2, 3, "sage2");
+  painted.cells[0] = {"sdpa", "sage2"}, painted.cells[1] = {"sage2", "reference"};
+  for (const int steps : {3, 7, 10, 50}) {
+    const auto moved = with_steps(painted, steps);
+    EXPECT_EQ(moved.steps, steps);
+    EXPECT_EQ(moved.layers, 2);
+    EXPECT_EQ(moved.columns, make_policy(steps, 2, 3, "").columns) << steps;
+    EXPECT_EQ(moved.cells, painted.cells) << steps;
+  }
+  const auto two = with_steps(painted, 2);
+  EXPECT_EQ(two.columns, (std::vector<int>{0, 1}));
+  EXPECT_EQ(two.cells, (std::vector{painted.cells[0], painted.cells[1]}));
+  EXPECT_EQ(with_steps(painted, 1).cells, decltype(painted.cells){painted.cells[0]});
+  EXPECT_TRUE(with_steps({}, 5).cells.empty());
+}
+
 TEST(Policy, OneBackendNeedsNoSchedule) {
   EXPECT_EQ(spec_of(make_policy(10, 4, 3, "sage2")), "sage2");
   EXPECT_EQ(spec_of({}), "");

@@ -29,6 +29,59 @@ TEST_F(Kept, ModelsRequestAndLookAreThereAtTheNextStart) {
   EXPECT_EQ(program->look().scale, 1.5f);
 }
 
+class KeptPolicy : public Kept {
+ protected:
+  void SetUp() override {
+    family.plan = [this](const Request& request) {
+      Plan plan;
+      plan.steps = *request.steps, plan.layers = layers;
+      return plan;
+    };
+    Kept::SetUp();
+  }
+  void set_steps(int steps) {
+    auto request = state().request;
+    request.steps = steps;
+    act(act_on::Edit{request});
+    until([&] { return !state().estimate.pending; });
+  }
+  // The first range of steps is another's.
+  ui::Policy paint() {
+    auto painted = state().policy;
+    painted.cells.at(0).assign(size_t(layers), "reference");
+    act(act_on::SetPolicy{painted});
+    return painted;
+  }
+  std::atomic<int> layers = 2;
+};
+
+TEST_F(KeptPolicy, OverOtherStepsWhatIsPaintedStays) {
+  choose(30);
+  const auto painted = paint();
+  set_steps(1);
+  EXPECT_EQ(state().policy.columns.size(), 1u);
+  set_steps(12);
+  EXPECT_EQ(state().policy.steps, 12);
+  EXPECT_EQ(state().policy.columns, (std::vector<int>{0, 4, 8}));
+  EXPECT_EQ(state().policy.cells, painted.cells);
+  layers = 3;
+  set_steps(12);
+  EXPECT_EQ(state().policy.layers, 3);
+  EXPECT_EQ(ui::spec_of(state().policy), "sdpa") << "other layers are another picture";
+}
+
+TEST_F(KeptPolicy, IsThereAtTheNextStart) {
+  choose(30);
+  const auto painted = paint();
+  set_steps(2);
+  program->update();
+  start();
+  EXPECT_EQ(state().policy.cells, painted.cells);
+  choose(30);
+  EXPECT_EQ(state().policy.columns, painted.columns);
+  EXPECT_EQ(state().policy.cells, painted.cells);
+}
+
 TEST_F(Kept, ResultsAreThereAtTheNextStart) {
   choose();
   act(act_on::Generate{});
