@@ -27,26 +27,47 @@ Request repeated(const ui::Result& result) {
   return request;
 }
 
-std::vector<Request> requests_of_prompts(const std::string& file, Request base, const Family& family) {
+// What of a prompt file can be made, and what is to be said of it.
+struct Prompts {
+  std::vector<Request> requests;
+  std::vector<std::string> notices, left_out;  // with their lines
+  size_t lines = 0;                            // that hold a prompt, or should
+};
+
+// Throws sagelab::Error where nothing of it can be made.
+Prompts prompts_of(const std::string& file, Request base, const Family& family) {
   base.prompt.clear();
   base.output.clear();
   base.preview = 0;
   batch::Settings settings;
   settings.base = base;
   settings.folder = ".";
-  std::vector<Request> requests;
-  std::string first_error, hint;
-  for (const auto& sample : batch::plan_samples(batch::read_prompts(file).prompts, settings, family)) {
-    if (first_error.empty() && !sample.error.empty())
-      first_error = fmt::format("{}, line {}: {}", file, sample.prompt.line, sample.error),
-      hint = sample.hint;
+  auto read = batch::read_prompts(file);
+  Prompts prompts{{}, std::move(read.notices), {}, read.prompts.size()};
+  std::string hint;
+  for (const auto& sample : batch::plan_samples(read.prompts, settings, family)) {
+    const auto line = fmt::format("line {}: ", sample.prompt.line);
+    if (prompts.left_out.empty()) hint = sample.hint;
+    if (!sample.error.empty()) prompts.left_out.push_back(line + sample.error);
+    for (const auto& notice : sample.notices) prompts.notices.push_back(line + notice);
     for (const auto& output : sample.outputs) {
-      requests.push_back(output.request);
-      requests.back().preview = 1;
+      prompts.requests.push_back(output.request);
+      prompts.requests.back().preview = 1;
     }
   }
-  if (requests.empty()) throw Error(first_error.empty() ? file + " holds no prompt" : first_error, hint);
-  return requests;
+  if (prompts.requests.empty()) throw Error(file + ", " + prompts.left_out.at(0), hint);
+  return prompts;
+}
+
+ui::Dialog left_out_of(const std::string& file, const Prompts& prompts) {
+  constexpr size_t kShown = 5;
+  const auto& left = prompts.left_out;
+  ui::Dialog dialog{ui::Dialog::Kind::Error, "Not all of the prompts can be made", {}, {}};
+  dialog.what = fmt::format("{} of {} lines {} left out of {}", left.size(), prompts.lines,
+                            left.size() == 1 ? "was" : "were", file);
+  for (size_t i = 0; i < std::min(left.size(), kShown); ++i) dialog.hint += (i ? "\n" : "") + left[i];
+  if (left.size() > kShown) dialog.hint += fmt::format("\nand {} more", left.size() - kShown);
+  return dialog;
 }
 
 }  // namespace
@@ -105,9 +126,11 @@ struct Program::Doing {
   void operator()(const act::ImportPrompts& what) const {
     p.start_task("reading " + what.file,
                  [file = what.file, base = p.state_.request, find = p.setup_.find_family]() -> Apply {
-                   auto requests = requests_of_prompts(file, base, find(base.model));
-                   return [requests = std::move(requests)](Program& program) {
-                     for (const auto& request : requests) program.add_job(request);
+                   return [file, prompts = prompts_of(file, base, find(base.model))](Program& program) {
+                     for (const auto& request : prompts.requests) program.add_job(request);
+                     auto& log = program.state_.log;
+                     for (const auto& notice : prompts.notices) log.push_back(notice);
+                     if (!prompts.left_out.empty()) program.say(left_out_of(file, prompts));
                    };
                  });
   }

@@ -268,9 +268,60 @@ TEST_F(Queue, APromptFileIsAJobForEachPrompt) {
   ASSERT_EQ(state().jobs.size(), 2u);
   EXPECT_EQ(state().jobs[0].request.prompt, "a cat");
   EXPECT_EQ(state().jobs[1].request.seed, 9u);
+  EXPECT_TRUE(state().dialogs.empty());
   act(act_on::ImportPrompts{(folder / "none.txt").string()});
   until([&] { return state().tasks.empty(); });
   EXPECT_EQ(state().dialogs.size(), 1u);
+}
+
+TEST_F(Queue, LinesOfAPromptFileThatAreLeftOutAreSaid) {
+  choose();
+  const auto file = folder / "prompts.jsonl";
+  act(act_on::Pause{true});
+  const auto import = [&](const std::string& lines) {
+    std::ofstream(file) << lines;
+    act(act_on::ImportPrompts{file.string()});
+    until([&] { return state().tasks.empty(); });
+  };
+  import("{\"prompt\": \"a cat\"}\n\n{\"prompt\": \"a dog\", \"width\": 20}\n");
+  ASSERT_EQ(state().jobs.size(), 1u);
+  EXPECT_EQ(state().jobs[0].request.prompt, "a cat");
+  ASSERT_EQ(state().dialogs.size(), 1u);
+  EXPECT_THAT(state().dialogs[0].what, HasSubstr("1 of 2 lines was left out"));
+  EXPECT_EQ(state().dialogs[0].hint, "line 3: width is not a multiple of 8");
+  act(act_on::DismissDialog{});
+
+  std::string bad;
+  for (int i = 0; i < 7; ++i) bad += "no request\n";
+  import("{\"prompt\": \"a cat\"}\n" + bad);
+  EXPECT_EQ(state().jobs.size(), 2u);
+  ASSERT_EQ(state().dialogs.size(), 1u);
+  EXPECT_THAT(state().dialogs[0].what, HasSubstr("7 of 8 lines were left out"));
+  EXPECT_THAT(state().dialogs[0].hint, HasSubstr("line 6: "));
+  EXPECT_THAT(state().dialogs[0].hint, ::testing::EndsWith("\nand 2 more"));
+  act(act_on::DismissDialog{});
+
+  import(bad);
+  EXPECT_EQ(state().jobs.size(), 2u);
+  ASSERT_EQ(state().dialogs.size(), 1u) << "nothing of it can be made";
+  EXPECT_THAT(state().dialogs[0].what, HasSubstr("line 1: "));
+}
+
+TEST_F(Queue, NoticesOfAPromptFileAreInTheLog) {
+  choose();
+  act(act_on::Pause{true});
+  const auto file = folder / "prompts.txt";
+  std::ofstream(file) << "a cat {\"width\": 20}\n";
+  act(act_on::ImportPrompts{file.string()});
+  until([&] { return state().tasks.empty(); });
+  EXPECT_THAT(state().log, ElementsAre("line 1: 20x16, 2 frames is moved to 16x16, 2 frames"));
+  std::ofstream(folder / "prompts.csv") << "text,mood\na cat,sad\n";
+  act(act_on::ImportPrompts{(folder / "prompts.csv").string()});
+  until([&] { return state().tasks.empty(); });
+  ASSERT_EQ(state().log.size(), 2u);
+  EXPECT_THAT(state().log[1], HasSubstr("mood"));
+  EXPECT_EQ(state().jobs.size(), 2u);
+  EXPECT_TRUE(state().dialogs.empty());
 }
 
 }  // namespace
