@@ -70,6 +70,27 @@ ui::Dialog left_out_of(const std::string& file, const Prompts& prompts) {
   return dialog;
 }
 
+// What closing does to what goes on, as Session and Worker have it.
+ui::Dialog close_question(const ui::State& state) {
+  ui::Dialog dialog{ui::Dialog::Kind::CloseWhileBusy, "Still busy", {}, {}};
+  if (state.running()) {
+    dialog.what = "A run is going on.";
+    dialog.hint = "Closing stops the run; it waits in the queue at the next start.";
+  }
+  const auto add = [](std::string& text, const std::string& more) {
+    text += (text.empty() ? "" : " ") + more;
+  };
+  if (const auto& tasks = state.tasks; !tasks.empty()) {
+    const auto others = tasks.size() - 1;
+    const auto more = others ? fmt::format(", nor {} {} more", others == 1 ? "is" : "are", others) : "";
+    add(dialog.what, fmt::format("'{}' is not finished{}.", tasks.front().what, more));
+    add(dialog.hint,
+        "A file that is being written is finished before the program ends; what waits for its "
+        "turn, or is being read, is lost.");
+  }
+  return dialog;
+}
+
 }  // namespace
 
 struct Program::Doing {
@@ -280,8 +301,7 @@ struct Program::Doing {
       p.state_.closing = true;
       return;
     }
-    dialogs.insert(dialogs.begin(), {ui::Dialog::Kind::CloseWhileBusy, "Still busy", "A run is going on.",
-                                     "Closing stops it; it waits in the queue at the next start."});
+    dialogs.insert(dialogs.begin(), close_question(p.state_));
   }
   void operator()(const act::CloseAnyway&) const {
     std::erase_if(p.state_.dialogs,

@@ -162,6 +162,8 @@ TEST_F(Kept, ClosingWhileBusyAsks) {
   act(act_on::Close{});
   ASSERT_EQ(state().dialogs.size(), 1u);
   EXPECT_EQ(state().dialogs[0].kind, ui::Dialog::Kind::CloseWhileBusy);
+  EXPECT_THAT(state().dialogs[0].what, HasSubstr("A run is going on"));
+  EXPECT_THAT(state().dialogs[0].hint, ::testing::Not(HasSubstr("lost")));
   act(act_on::KeepOpen{});
   EXPECT_TRUE(state().dialogs.empty());
   EXPECT_FALSE(state().closing);
@@ -172,6 +174,28 @@ TEST_F(Kept, ClosingWhileBusyAsks) {
   start();
   ASSERT_EQ(state().jobs.size(), 1u) << "it waits in the queue at the next start";
   EXPECT_EQ(state().jobs[0].status, Status::Waiting);
+}
+
+TEST_F(Kept, ClosingWhileFilesAreWrittenAsksOfThose) {
+  choose();
+  act(act_on::Generate{});
+  until_idle();
+  const auto png = [&](const char* name) {
+    act(act_on::Export{act_on::Export::Kind::Png, {state().results[0].id}, 0, (folder / name).string()});
+  };
+  png("one.png");
+  act(act_on::Close{});
+  ASSERT_EQ(state().dialogs.size(), 1u);
+  EXPECT_EQ(state().dialogs[0].kind, ui::Dialog::Kind::CloseWhileBusy);
+  EXPECT_EQ(state().dialogs[0].what, "'writing " + (folder / "one.png").string() + "' is not finished.");
+  EXPECT_THAT(state().dialogs[0].hint, ::testing::Not(HasSubstr("queue"))) << "nothing runs";
+  act(act_on::KeepOpen{});
+  png("two.png");
+  act(act_on::Close{});
+  ASSERT_EQ(state().dialogs.size(), 1u);
+  EXPECT_THAT(state().dialogs[0].what, HasSubstr("nor is 1 more"));
+  act(act_on::CloseAnyway{});
+  EXPECT_TRUE(program->finished());
 }
 
 TEST_F(Kept, ClosingWhenIdleDoesNotAsk) {
