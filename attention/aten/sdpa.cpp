@@ -105,14 +105,12 @@ bool deterministic_only() {
 
 std::string cudnn_reason(const Problem& p) {
   if (!p.device.is_cuda()) return fmt::format("it needs a CUDA device, not {}", p.device.str());
-  const bool one_key = p.kv_len == 1 && !is_empty(p);
   const bool large_heads = cudnn_version() >= 91000 && compute_capability(p.device) == 90;
-  return first_of({deterministic_only()
-                       ? "LibTorch is set to deterministic algorithms, and does not count it as one"
-                       : "",
-                   cudnn_version() >= 90000 ? "" : "this LibTorch has no cuDNN 9", half_reason(p),
-                   multiple_reason(p, 8), most_reason(p, large_heads ? 256 : 128), causal_reason(p),
-                   one_key ? "it does not take a single key" : "", capability_reason(p, 80)});
+  return first_of(
+      {deterministic_only() ? "LibTorch is set to deterministic algorithms, and does not count it as one"
+                            : "",
+       cudnn_version() >= 90000 ? "" : "this LibTorch has no cuDNN 9", half_reason(p), multiple_reason(p, 8),
+       most_reason(p, large_heads ? 256 : 128), causal_reason(p), capability_reason(p, 80)});
 }
 
 // Elements that a matrix product of the memory-efficient kernel loads at once.
@@ -242,8 +240,17 @@ Output run_empty(const Call& call) {
                    call.q.options().dtype(at::kFloat))};
 }
 
+// LibTorch's cuDNN does not take a single key. Its weight is 1, whatever the score and the kernel.
+Output run_single_key(const Call& call) {
+  const at::Tensor v = call.v.repeat_interleave(call.q.size(2) / call.v.size(2), 2);
+  const at::Tensor out = at::empty_like(call.q, at::MemoryFormat::Contiguous);
+  return {out.copy_(v.expand_as(out)), call.want_lse ? log_sum_exp(call) : at::Tensor()};
+}
+
 Output run_kernel(Kernel kernel, const Call& call) {
-  if (is_empty(problem_of(call))) return run_empty(call);
+  const Problem p = problem_of(call);
+  if (is_empty(p)) return run_empty(call);
+  if (p.kv_len == 1 && causal_reason(p).empty()) return run_single_key(call);
   switch (kernel) {
     case Kernel::Flash:
       return run_flash(call);

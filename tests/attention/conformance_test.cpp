@@ -90,6 +90,7 @@ std::vector<Shape> shapes() {
     for (const auto& [q, kv] : {std::pair{62, 125}, {125, 62}}) all.push_back({q, kv, d, 4, 4, 2, true});
     for (const int64_t kv_heads : {1, 2}) all.push_back({125, 287, d, 4, kv_heads});
     all.push_back({1, 287, d, 4, 2});
+    all.push_back({125, 1, d, 4, 2});
     all.push_back({287, 287, d, 6, 2, 1, true});
     for (const Layout layout : {Layout::Fused, Layout::OddRows, Layout::HeadsFirst}) {
       all.push_back({125, 62, d, 4, 4, 2, false, 1, layout});

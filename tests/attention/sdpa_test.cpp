@@ -118,12 +118,36 @@ TEST(Sdpa, OnThisGpu) {
   EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Flash);  // with its heads padded
   p = problem(cuda, at::kBFloat16);
   p.kv_len = 1;
-  EXPECT_EQ(reason("sdpa(cudnn)", p), "it does not take a single key");
+  EXPECT_EQ(reason("sdpa(cudnn)", p), "");
   p = problem(cuda, at::kFloat);
   EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Efficient);
   p.head_dim = 18;
   EXPECT_EQ(reason("sdpa(efficient)", p), "head dimension 18 is not a multiple of 4");
   EXPECT_EQ(choose_sdpa(p), Sdpa::Kernel::Math);
+}
+
+// Whatever the kernel, and whatever LibTorch's own would do with it.
+TEST(Sdpa, ASingleKeyGivesItsValue) {
+  for (const at::Device& device : devices()) {
+    for (const char* spec : {"sdpa", "sdpa(flash)", "sdpa(cudnn)", "sdpa(efficient)", "sdpa(math)"}) {
+      const int64_t kv_heads = std::string_view(spec) == "sdpa(efficient)" ? 4 : 2;
+      const at::Tensor q = normal({2, 9, 4, 64}, 1, at::kBFloat16, device),
+                       k = normal({2, 1, kv_heads, 64}, 2, at::kBFloat16, device),
+                       v = normal({2, 1, kv_heads, 64}, 3, at::kBFloat16, device);
+      const Call call{q, k, v, 0.125, false, true, {}, false, {}};
+      if (!reason(spec, problem_of(call)).empty()) continue;
+      Recorder recorder;
+      const Output result = make_backend(spec)->run(call, recorder);
+      ASSERT_EQ(result.out.sizes(), q.sizes());
+      for (int64_t head = 0; head < 4; ++head) {
+        const int64_t of = head * kv_heads / 4;
+        EXPECT_TRUE(result.out.select(2, head).equal(v.select(2, of).expand({2, 9, 64}))) << spec << head;
+        const at::Tensor score =
+            (q.select(2, head).to(at::kFloat) * k.select(2, of).to(at::kFloat)).sum(-1) * 0.125;
+        EXPECT_TRUE(at::allclose(result.lse.select(1, head), score, 1e-5, 1e-5)) << spec << head;
+      }
+    }
+  }
 }
 
 TEST(Sdpa, TheChoiceIsRecorded) {
