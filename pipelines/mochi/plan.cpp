@@ -90,7 +90,7 @@ int64_t capture_bytes(const Folder& folder, const Bytes& s, const Request& reque
 }  // namespace
 
 std::span<const Component> component_table() {
-  // Of what its authors call the others there are no files about.
+  // Of the others, files with the authors' own names are not read.
   static const Component kTable[] = {
       {"text_encoder", kTransformersStem, construct<T5Encoder, T5Config>, kT5Unread,
        names_always<original_t5_names>},
@@ -148,7 +148,9 @@ std::vector<attention::Problem> attention_problems(const Folder& folder, const R
   std::vector<attention::Problem> problems;
   if (c.layers > 1) problems.push_back(problem(g.rows(), g.rows()));
   problems.push_back(problem(video, g.rows()));
-  if (folder.force_zeros_for_empty_prompt) problems.push_back(problem(video, video));
+  const auto is_empty = [](const Text& text) { return text.first.empty(); };
+  if (folder.force_zeros_for_empty_prompt && std::ranges::any_of(texts_of(request), is_empty))
+    problems.push_back(problem(video, video));
   return problems;
 }
 

@@ -87,6 +87,24 @@ INSTANTIATE_TEST_SUITE_P(Mochi, Parity,
                            return fmt::format("{}_{}", std::get<0>(info.param), std::get<1>(info.param));
                          });
 
+// As the decoder itself does it, whose tiles are held to diffusers in its own tests.
+TEST(MochiPipeline, SpaceIsCutWhereTheRequestSaysSo) {
+  const c10::InferenceMode inference;
+  Request request = mochi_family().resolve(pipeline_request("picture", "plain"));
+  const Folder folder(request);
+  request.height = 16 * 18, request.width = 32;  // beyond a tile's 256 rows
+  const at::Tensor latents = at::randn(sizes_of(folder, request).latents());
+  const auto vae = folder.components.load("vae", resolve_target(request), {},
+                                          [&](const Weights& w) { return VaeDecoder(w, folder.vae); });
+  const auto direct = [&](bool tiled) { return vae.decode(vae.unscale(latents), {.tiled = tiled}); };
+  ASSERT_FALSE(at::allclose(direct(true), direct(false), 0, 1e-3));
+  for (const auto& [word, tiled] : {std::pair{"on", true}, {"off", false}}) {
+    request.vae_tiling = word;
+    const at::Tensor frames = testing::decoded(mochi_family(), request, latents);
+    EXPECT_TRUE(at::equal(video_of(frames), direct(tiled))) << word;
+  }
+}
+
 // Ours of every stage, by the dump's keys.
 std::map<std::string, at::Tensor> stages_of(const std::string& name, const Dump& dump) {
   std::map<std::string, at::Tensor> all;
@@ -249,6 +267,24 @@ TEST(MochiPipeline, EverySideIsABranch) {
     EXPECT_EQ(backend->seen[i].site.branch, i < 3 ? attention::Branch::Cond : attention::Branch::Uncond);
   EXPECT_EQ(backend->seen[0].rows, (std::vector<int64_t>{24, 40}));
   EXPECT_EQ(backend->seen[3].rows, (std::vector<int64_t>{24, 1}));
+}
+
+// A text that is none leaves the video alone.
+TEST(MochiPipeline, OnlyAnEmptyTextThatIsForcedToZerosAsksForTheVideoAlone) {
+  const auto shapes_of = [](const std::string& name, const std::string& mode) {
+    std::vector<std::pair<int64_t, int64_t>> shapes;
+    for (const auto& p : mochi_family().plan(mochi_family().resolve(pipeline_request(name, mode))).problems)
+      shapes.emplace_back(p.q_len, p.kv_len);
+    return shapes;
+  };
+  const std::vector<std::pair<int64_t, int64_t>> empty = {{72, 72}, {12, 72}}, picture = {{76, 76}, {15, 76}},
+                                                 cut = {{64, 64}, {24, 64}};
+  auto alone = empty;
+  alone.emplace_back(12, 12);
+  EXPECT_EQ(shapes_of("empty", "guided"), alone);
+  EXPECT_EQ(shapes_of("empty", "plain"), empty);
+  EXPECT_EQ(shapes_of("picture", "guided"), picture);  // forced, and no text is empty
+  EXPECT_EQ(shapes_of("cut", "guided"), cut);          // empty, and not forced
 }
 
 TEST(MochiPipeline, PreviewIsAPictureOfTheLatents) {
