@@ -68,7 +68,7 @@ Conditioning HunyuanVideo::encode(const Request& request, const RunContext& run)
   if (!rows_.keep(wanted)) encode_texts(wanted, request, run);
   if (frees_encoders(request)) clip_.reset(), llama_.reset();
   const auto rows = rows_.of(wanted);
-  tell_what_is_cut(rows, {wanted.back().second, kClipRows}, run);
+  tell_what_is_cut(rows, {wanted.back().second, folder_.clip_rows()}, run);
   std::vector<at::Tensor> embeds, pooled;
   for (const PooledRow* row : rows) {
     embeds.push_back(row->embeds);

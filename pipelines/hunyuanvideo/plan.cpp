@@ -98,7 +98,7 @@ std::span<const Component> component_table() {
   // Kept by older files beside the weights, or of a projection that HunyuanVideo does not use.
   static constexpr std::string_view kClip[] = {"text_model.embeddings.position_ids",
                                                "embeddings.position_ids", "text_projection.", "logit_scale"};
-  // Of what its authors call the others there are no files about.
+  // Of the others, files with the authors' own names are not read.
   static const Component kTable[] = {
       {"text_encoder", kTransformersStem, construct_llama, {}, nullptr, unread_of_llama},
       {"text_encoder_2", kTransformersStem, construct_clip, kClip, names_always<original_clip_l_names>},
@@ -133,6 +133,11 @@ VideoUnits Folder::units() const {
   return {std::lcm<int64_t>(16, vae.spatial_compression * transformer.patch_size), vae.temporal_compression};
 }
 
+// diffusers' pipeline has 77 in its code, whatever the encoder's config says.
+int64_t Folder::clip_rows() const {
+  return std::min<int64_t>(77, clip.max_positions);
+}
+
 VideoSizes sizes_of(const Folder& folder, const Request& request) {
   const int64_t text = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
   return video_sizes(request,
@@ -153,7 +158,7 @@ std::vector<attention::Problem> attention_problems(const Folder& folder, const R
     return attention::Problem{1, c.heads, c.heads, rows, rows, c.head_dim, target.dtype, target.device};
   };
   std::vector<attention::Problem> problems = {problem(g.rows()), problem(g.text_tokens)};
-  // Of an empty text the end of turn is left: a single key, which not every backend takes.
+  // Of an empty text the end of turn is left: a single key.
   const auto is_empty = [](const Text& text) { return text.first.empty(); };
   if (g.text_tokens > 1 && std::ranges::any_of(texts_of(request), is_empty)) problems.push_back(problem(1));
   return problems;
@@ -166,7 +171,7 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   const Components& parts = folder.components;
   const EncoderBytes encoders =
       peak_of_encoders({llama_bytes(folder, kTemplateRows + g.text_tokens, target),
-                        clip_bytes(parts, "text_encoder_2", folder.clip, folder.clip.max_positions, target)},
+                        clip_bytes(parts, "text_encoder_2", folder.clip, folder.clip_rows(), target)},
                        request);
   Needs needs;
   needs.encoders = encoders.weights;

@@ -20,8 +20,6 @@
 
 namespace sagelab::hunyuanvideo {
 
-inline constexpr int64_t kClipRows = 77;  // at most: diffusers' pipeline has it in its code
-
 // What a model folder's configs say. Throws sagelab::Error naming the file and the key that does not fit.
 struct Folder {
   explicit Folder(const Request& request);
@@ -33,6 +31,7 @@ struct Folder {
   FlowMatchEulerConfig scheduler;
   Components components;
   VideoUnits units() const;
+  int64_t clip_rows() const;  // CLIP's, start and end included
 };
 
 VideoSizes sizes_of(const Folder& folder, const Request& request);

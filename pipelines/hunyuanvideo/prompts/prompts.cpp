@@ -37,7 +37,7 @@ Tokenizers::Tokenizers(const Folder& folder)
     : folder_(folder),
       llama_(open_llama_tokenizer(folder.root / "tokenizer")),
       clip_(open_clip_tokenizer(folder.root / "tokenizer_2")),
-      clip_length_(std::min(kClipRows, folder.clip.max_positions)) {}
+      clip_length_(folder.clip_rows()) {}
 
 TextTokens Tokenizers::operator()(const Text& text) const {
   const std::filesystem::path& root = folder_.root;

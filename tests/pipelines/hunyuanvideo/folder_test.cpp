@@ -100,6 +100,21 @@ TEST_F(ChangedFolder, LlamaMayBeTheBodyOfALanguageModel) {
               HasSubstr("1 tensor is no part of this model: model.layers.0.self_attn.q_proj.bias"));
 }
 
+TEST_F(ChangedFolder, SaysHowManyTokensAClipOfFewerPositionsReads) {
+  const std::filesystem::path part = folder_ / "text_encoder_2";
+  nlohmann::json config = read_json(part / "config.json");
+  config["max_position_embeddings"] = 20;
+  std::ofstream(part / "config.json") << config;
+  std::map<std::string, at::Tensor> tensors;
+  const testing::Dump stored(part / "model.safetensors");
+  for (const auto& [key, value] : stored.tensors())
+    tensors[key] = key.ends_with("position_embedding.weight") ? value.narrow(0, 0, 20).clone() : value;
+  write_safetensors(part / "model.safetensors", tensors);
+  request_.prompt = pipeline_request("cut", "plain").prompt;
+  EXPECT_THAT(testing::notices_of_encoding(hunyuanvideo_family(), hunyuanvideo_family().resolve(request_)),
+              ::testing::Contains("CLIP reads the prompt up to its 20th token"));
+}
+
 // The template has fewer tokens than are dropped.
 TEST_F(ChangedFolder, RefusesATokenizerOfAnotherModel) {
   const std::filesystem::path file = folder_ / "tokenizer" / "tokenizer.json";
