@@ -96,7 +96,8 @@ const std::vector<Option>& options() {
        0,
        100,
        {},
-       "above 1 guides by the negative prompt, with a second forward a step; dev's own guidance is an input"},
+       "above 1 guides by the negative prompt, with a second forward a step; a negative prompt that is not "
+       "given counts as an empty one. dev's own guidance is an input"},
       {"prompt_2", std::string(), 0, 0, {}, "what T5 reads; empty: the prompt, which CLIP reads"},
       {"negative_prompt_2", std::string(), 0, 0, {}, "what T5 reads; empty: the negative prompt"},
   };

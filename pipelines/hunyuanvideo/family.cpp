@@ -73,8 +73,8 @@ const std::vector<Option>& options() {
        0,
        100,
        {},
-       "above 1 guides by the negative prompt, with a second forward a step; the model's own guidance is an "
-       "input"}};
+       "above 1 guides by the negative prompt, with a second forward a step; a negative prompt that is not "
+       "given counts as an empty one. The model's own guidance is an input"}};
   return kOptions;
 }
 
