@@ -34,6 +34,9 @@ TEST(Policy, OverOtherStepsThePictureIsTheSame) {
   EXPECT_EQ(two.cells, (std::vector{painted.cells[0], painted.cells[1]}));
   EXPECT_EQ(with_steps(painted, 1).cells, decltype(painted.cells){painted.cells[0]});
   EXPECT_TRUE(with_steps({}, 5).cells.empty());
+  auto fifths = make_policy(10, 2, 5, "sage2");
+  fifths.cells[2] = {"sdpa", "sdpa"};
+  EXPECT_EQ(with_steps(fifths, 2).cells, (std::vector{fifths.cells[0], fifths.cells[2]}));
 }
 
 TEST(Policy, OneBackendNeedsNoSchedule) {
