@@ -7,6 +7,8 @@
 #include <cmath>
 #include <utility>
 
+#include "ui/compare/maths/strip.h"
+
 namespace sagelab::ui {
 namespace {
 
@@ -129,7 +131,7 @@ std::string title_of(const State& state, const Clip& clip) {
 std::string speed_text(const State& state, const Clip& clip, const Clip& first) {
   const double seconds = median_step(state, clip), base = median_step(state, first);
   if (!(seconds > 0)) return "";
-  std::string text = fmt::format("{:.3f} s a step", seconds);
+  std::string text = step_text(seconds) + " a step";
   if (emulated(state, clip)) return text + ", emulated on the CPU: no measure of its speed";
   if (clip.id == first.id || emulated(state, first) || !(base > 0) || !same_work(state, clip, first))
     return text;

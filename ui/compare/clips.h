@@ -36,8 +36,9 @@ Shot shot_of(const Clip& clip, double seconds);
 
 // "A  sage2, seed 7"; "B  sage2, step 3 of 30" while it is being made.
 std::string title_of(const State& state, const Clip& clip);
-// "0.120 s a step, 1.50x as fast as A". No comparison of speed where either ran emulated (it says so
-// instead), or where the two differ in more than attention and prompt. Empty where no step was timed.
+// "120 ms a step, 1.50x as fast as A", of the median step. No comparison of speed where either ran emulated
+// (it says so instead), or where the two differ in more than attention and prompt. Empty where no step was
+// timed.
 std::string speed_text(const State& state, const Clip& clip, const Clip& first);
 // "x 3 y 4   A 1 2 3   B 2 2 2   B-A +1 +0 -1"; empty outside of the pictures.
 std::string readout(const std::vector<Clip>& clips, double seconds, Point at);

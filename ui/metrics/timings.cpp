@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "ui/compare/maths/strip.h"
 #include "ui/look/theme.h"
 #include "ui/metrics/figures.h"
 
@@ -109,7 +110,7 @@ void draw_backend_times(const std::vector<const Job*>& jobs) {
       !ImGui::BeginTable("backends", 4, ImGuiTableFlags_SizingStretchSame | ImGuiTableFlags_RowBg))
     return;
   constexpr std::pair<const char*, float> kColumns[] = {
-      {"backend", 2.4f}, {"steps", .8f}, {"s a step", 1.1f}, {"range", 1.9f}};
+      {"backend", 2.4f}, {"steps", .8f}, {"median", 1.1f}, {"range", 1.9f}};
   for (const auto& [title, width] : kColumns)
     ImGui::TableSetupColumn(title, ImGuiTableColumnFlags_WidthStretch, width);
   ImGui::TableHeadersRow();
@@ -118,8 +119,8 @@ void draw_backend_times(const std::vector<const Job*>& jobs) {
     line(time.backend + (time.emulated ? " (emulated)" : ""), colour_of(time.backend));
     if (time.emulated) tip("The kernel's arithmetic on the CPU: its quality is the GPU's, its clock is not.");
     cell(fmt::to_string(time.steps));
-    cell(fmt::format("{:.3f}", time.median));
-    cell(fmt::format("{:.3g} - {:.3g}", time.fastest, time.slowest));
+    cell(step_text(time.median));
+    cell(fmt::format("{} - {}", step_text(time.fastest), step_text(time.slowest)));
   }
   ImGui::EndTable();
 }

@@ -74,8 +74,8 @@ TEST(Titles, SayWhatItIs) {
 TEST(Speed, IsComparedToTheFirst) {
   const auto state = two_results();
   const auto clips = clips_of(state);
-  EXPECT_EQ(speed_text(state, clips[0], clips[0]), "0.300 s a step");
-  EXPECT_EQ(speed_text(state, clips[1], clips[0]), "0.200 s a step, 1.50x as fast as A");
+  EXPECT_EQ(speed_text(state, clips[0], clips[0]), "300 ms a step");
+  EXPECT_EQ(speed_text(state, clips[1], clips[0]), "200 ms a step, 1.50x as fast as A");
 }
 
 TEST(Speed, OfWhatIsEmulatedClaimsNothing) {
@@ -83,17 +83,17 @@ TEST(Speed, OfWhatIsEmulatedClaimsNothing) {
   state.results[1].emulated = true;
   const auto clips = clips_of(state);
   EXPECT_EQ(speed_text(state, clips[1], clips[0]),
-            "0.200 s a step, emulated on the CPU: no measure of its speed");
-  EXPECT_EQ(speed_text(state, clips[0], clips[1]), "0.300 s a step");  // nor against it
+            "200 ms a step, emulated on the CPU: no measure of its speed");
+  EXPECT_EQ(speed_text(state, clips[0], clips[1]), "300 ms a step");  // nor against it
 }
 
 TEST(Speed, OfOtherWorkIsNotCompared) {
   auto state = two_results();
   state.results[1].frames.request.width = 64;
-  EXPECT_EQ(speed_text(state, clips_of(state)[1], clips_of(state)[0]), "0.200 s a step");
+  EXPECT_EQ(speed_text(state, clips_of(state)[1], clips_of(state)[0]), "200 ms a step");
   state = two_results();
   state.results[1].frames.request.device = "cpu";
-  EXPECT_EQ(speed_text(state, clips_of(state)[1], clips_of(state)[0]), "0.200 s a step");
+  EXPECT_EQ(speed_text(state, clips_of(state)[1], clips_of(state)[0]), "200 ms a step");
   state = two_results();
   state.results[1].frames.request.attention = "sage2";  // this is what is compared
   EXPECT_NE(speed_text(state, clips_of(state)[1], clips_of(state)[0]).find("1.50x"), std::string::npos);
@@ -106,7 +106,7 @@ TEST(Speed, OfWhatIsBeingMadeIsThatOfItsSteps) {
   state.jobs = {making(5)};
   state.compared = {1, 5, 0};
   auto clips = clips_of(state);
-  EXPECT_EQ(speed_text(state, clips[1], clips[1]), "0.100 s a step");
+  EXPECT_EQ(speed_text(state, clips[1], clips[1]), "100 ms a step");
   state.jobs[0].request.device = "cpu";
   EXPECT_NE(speed_text(state, clips[1], clips[0]).find("emulated"), std::string::npos);
   state.jobs[0].attention = "check(sage2,sdpa)";

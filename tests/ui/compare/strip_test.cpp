@@ -57,5 +57,16 @@ TEST(Strip, PartsOfItsWidth) {
   EXPECT_EQ(part_at(150, 100, 200, 0), 0);
 }
 
+TEST(Strip, StepsHaveThreeDigits) {
+  EXPECT_EQ(step_text(123.4), "123 s");
+  EXPECT_EQ(step_text(1234), "1234 s");
+  EXPECT_EQ(step_text(12.34), "12.3 s");
+  EXPECT_EQ(step_text(1), "1.00 s");
+  EXPECT_EQ(step_text(.5128), "513 ms");
+  EXPECT_EQ(step_text(.03), "30.0 ms");
+  EXPECT_EQ(step_text(.002088), "2.09 ms");
+  EXPECT_EQ(step_text(.0002088), "0.209 ms");
+}
+
 }  // namespace
 }  // namespace sagelab::ui

@@ -51,6 +51,13 @@ std::string ssim_text(double ssim) {
   return std::isnan(ssim) ? "-" : fmt::format("{:.4f}", ssim);
 }
 
+std::string step_text(double seconds) {
+  const bool below = seconds < 1;
+  const double shown = below ? seconds * 1e3 : seconds;
+  const int whole = shown > 0 ? int(std::floor(std::log10(shown))) + 1 : 1;  // digits before the point
+  return fmt::format("{:.{}f} {}", shown, std::max(3 - whole, 0), below ? "ms" : "s");
+}
+
 int part_at(double x, double x0, double x1, int n) {
   if (n < 1 || x1 <= x0) return 0;
   return int(std::clamp(std::floor((x - x0) / (x1 - x0) * n), 0., double(n - 1)));

@@ -22,6 +22,8 @@ double mean_of(const std::vector<double>& values);
 // "38.2 dB"; "equal" for infinity; "-" for NaN.
 std::string psnr_text(double psnr);
 std::string ssim_text(double ssim);  // "0.9812"
+// Of a step, to three digits: "12.3 s", "513 ms", "2.09 ms".
+std::string step_text(double seconds);
 
 // Which of n equal parts of a strip from x0 to x1 is at x; clamped.
 int part_at(double x, double x0, double x1, int n);
