@@ -59,6 +59,7 @@ struct Pause {  // or go on: waiting jobs are not started
 };
 struct SetAttention {  // of the job that runs, from its next forward on; else of the request under edit
   std::string spec;
+  bool next = false;  // of the request under edit, though a job runs
 };
 struct SetPolicy {
   Policy policy;

@@ -42,6 +42,11 @@ Desktop::Desktop() : panels_(std::make_unique<Panels>()) {}
 Desktop::~Desktop() = default;
 
 void Desktop::draw(const State& state, Actions& actions, Textures& textures) {
+  if (std::exchange(backends_, state.backends.size()) != state.backends.size()) {
+    std::vector<std::string> specs;
+    for (const auto& backend : state.backends) specs.push_back(backend.spec);
+    tell_apart(std::move(specs));
+  }
   draw_menu(state, actions);
   draw_status(state);
   const ImGuiID dock = ImGui::GetID("desktop");

@@ -237,7 +237,7 @@ struct Program::Doing {
 
   void operator()(const act::SetAttention& what) const {
     auto* job = p.state_.running();
-    if (!job) {
+    if (!job || what.next) {
       p.state_.request.attention = what.spec;
       p.state_.request.attention_at.clear();
       p.request_changed();

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "ui/look/fonts.h"
 
@@ -54,6 +56,7 @@ constexpr Tones kLight{0xe7e9ec,
                         rgb(0x23803d), rgb(0x8f6400), rgb(0xc0322a), rgb(0xb37700)}};
 
 bool dark_now = true;
+std::vector<std::string> told_apart;
 float scale_now = 1;
 
 void set_shapes(ImGuiStyle& style) {
@@ -167,8 +170,14 @@ float px(float length) {
   return length * scale_now;
 }
 
+void tell_apart(std::vector<std::string> backends) {
+  told_apart = std::move(backends);
+  std::erase_if(told_apart, [](const std::string& spec) { return spec == "sdpa" || spec == "sage2"; });
+}
+
 ImU32 colour_of(std::string_view backend) {
-  constexpr std::array<uint32_t, 6> kOthers{0xb07fd0, 0xd9873b, 0xc9697f, 0x8fae45, 0x6d8fd9, 0xc7a23e};
+  constexpr std::array<uint32_t, 11> kOthers{0xb07fd0, 0xc9697f, 0xd9873b, 0x8fae45, 0xc7a23e, 0x6d6fe0,
+                                             0x4fc3d9, 0xe38fc4, 0x9c7a5b, 0xd94f4f, 0x9aa5b1};
   constexpr std::string_view kWrappers[] = {"check(", "timed(", "prefer("};
   for (const auto wrapper : kWrappers)
     if (backend.starts_with(wrapper)) backend.remove_prefix(wrapper.size());
@@ -182,6 +191,8 @@ ImU32 colour_of(std::string_view backend) {
   }
   if (backend == "sdpa") return rgb(0x5b9bd5);
   if (backend == "sage2") return rgb(0x3fae8a);
+  const auto at = std::find(told_apart.begin(), told_apart.end(), backend);
+  if (at != told_apart.end()) return rgb(kOthers[size_t(at - told_apart.begin()) % kOthers.size()]);
   uint32_t hash = 2166136261u;
   for (const char c : backend) hash = (hash ^ uint8_t(c)) * 16777619u;
   return rgb(kOthers[hash % kOthers.size()]);

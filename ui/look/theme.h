@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sagelab::ui {
 
@@ -26,6 +27,8 @@ float px(float length);
 // The same backend has the same colour everywhere: "sage2", "sdpa(flash)", also inside "check(sage2,sdpa)",
 // which is drawn as what it serves.
 ImU32 colour_of(std::string_view backend);
+// What colour_of() tells apart for certain; others may share a colour.
+void tell_apart(std::vector<std::string> backends);
 
 // Small text in a muted colour, for what explains.
 void note(const char* text);

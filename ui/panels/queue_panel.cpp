@@ -121,7 +121,7 @@ void offer_exports(const QueueView& view, const Result& result) {
   const bool moves = result.frames.picture->frames > 1;
   const int frame = view.canvas.frame_of(result.id);
   const auto picture = moves ? fmt::format("frame {}", frame + 1) : "the picture";
-  const auto save = [&](Kind kind, const char* ending, const std::string& title) {
+  const auto save = [&](Kind kind, const std::string& ending, const std::string& title) {
     view.files.open({FileDialog::Kind::Save,
                      title,
                      export_name(result, ending),
@@ -132,7 +132,8 @@ void offer_exports(const QueueView& view, const Result& result) {
   };
   if (moves && ImGui::MenuItem("Save as MP4...")) save(Kind::Mp4, ".mp4", "Save the video as MP4");
   if (ImGui::MenuItem(fmt::format("Save {} as PNG...###png", picture).c_str()))
-    save(Kind::Png, ".png", fmt::format("Save {} as PNG", picture));
+    save(Kind::Png, moves ? fmt::format("-frame-{}.png", frame + 1) : ".png",
+         fmt::format("Save {} as PNG", picture));
   if (ImGui::MenuItem("Make it again, for the floor", nullptr, false, !view.state.floor(result.id)))
     view.actions.push(action::Repeat{result.id});
 }
@@ -160,7 +161,7 @@ void draw_buttons(const QueueView& view, const Job& job) {
   if (icon_button(icon::kRetry, "retry",
                   job.latents.empty() ? "Again, at the end of the queue" : "Decode its finished latents"))
     view.actions.push(action::Retry{job.id});
-  if (icon_button(icon::kTrash, "remove", "Remove it from the list")) {
+  if (icon_button(icon::kTrash, "remove", "Remove it, and what it made")) {
     // What somebody waited for is not gone by one click.
     if (view.state.result(job.id) || !job.latents.empty())
       ImGui::OpenPopup("removal");
@@ -233,7 +234,7 @@ std::vector<const Job*> in_order(const State& state) {
 
 }  // namespace
 
-std::string export_name(const Result& result, const char* ending) {
+std::string export_name(const Result& result, const std::string& ending) {
   std::string stem;
   for (const char c : result.title) {
     const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0;

@@ -18,6 +18,6 @@ struct QueueView {
 
 void draw_queue(const QueueView& view);
 // Where exports of a result go by default: "sage2-7.mp4".
-std::string export_name(const Result& result, const char* ending);
+std::string export_name(const Result& result, const std::string& ending);
 
 }  // namespace sagelab::ui

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # outside.sh SAGELAB OUT, in a display: the program itself, by mouse and keys from outside. It generates, survives kill -9 in the
-# middle of a run with its queue and its results, and closes.
+# middle of a run with its queue and its results, keeps its layout, and closes.
 set -eu
 program=$1 out=$2
 rm -rf "$out"
@@ -26,8 +26,8 @@ until_holds() {
     sleep .2
   done
 }
-start() {
-  "$program" gui 2>>"$out/stderr" &
+start() { # with the command, or without where there is a display
+  "$program" "$@" 2>>"$out/stderr" &
   pid=$!
   # A search that meets a window which is just closed ends in an error: again.
   until_holds 60 "xdotool search --onlyvisible --pid $pid >'$out/window'" || fail "there is no window"
@@ -40,17 +40,32 @@ generate() {
   until_holds 20 "grep -q -E 'running|waiting' '$state/state.json'" || fail "Ctrl+Enter started nothing ($1)"
 }
 
+place() {
+  xdotool windowmove --sync "$window" 0 0 windowsize --sync "$window" 1366 768
+  sleep 1
+}
+# see WIDTH HEIGHT X Y FILE: those pixels.
+see() {
+  ffmpeg -v error -y -f x11grab -draw_mouse 0 -video_size "$1x$2" -i "$DISPLAY+$3,$4" -frames:v 1 \
+    -pix_fmt rgb24 -f rawvideo "$out/$5" || fail "the window cannot be seen"
+}
+closes() {
+  xdotool windowfocus "$window"
+  xdotool key ctrl+q
+  until_holds 10 "! kill -0 $pid" || true
+  wait $pid || fail "it did not end well"
+}
+
 # Clicks that come with the move to them: on one tab and the other, whose panels are not alike.
 click_tab() {
   xdotool mousemove --window "$window" 700 300
   sleep .3
   xdotool mousemove --window "$window" "$1" 35 click 1
   sleep .7
-  ffmpeg -v error -y -f x11grab -draw_mouse 0 -video_size 340x200 -i "$DISPLAY+1026,50" -frames:v 1 \
-    -pix_fmt rgb24 -f rawvideo "$out/$2" || fail "the panel cannot be seen"
+  see 340 200 1026 50 "$2"
 }
 clicks_at_once() {
-  xdotool windowmove --sync "$window" 0 0 windowsize --sync "$window" 1366 768
+  place
   click_tab 1148 metrics
   click_tab 1080 attention
   for again in 1 2 3; do
@@ -61,7 +76,7 @@ clicks_at_once() {
   done
 }
 
-start
+start gui
 until_holds 60 "grep -q assets/demo '$state/state.json'" || fail "the bundled model is not chosen"
 sleep 1
 clicks_at_once
@@ -78,10 +93,26 @@ start
 until_holds 30 "grep -q '\"paused\": true' '$state/state.json' && grep -q waiting '$state/state.json'" ||
   fail "the queue is gone after a crash"
 [ -f "$state/results/1.json" ] || fail "the result is gone after a crash"
-sleep 1
-xdotool windowfocus "$window"
-xdotool key ctrl+q
-until_holds 10 "! kill -0 $pid" || true
-wait $pid || fail "it did not end well"
+place
+see 20 200 411 250 before
+xdotool mousemove 310 400 mousedown 1
+sleep .3
+xdotool mousemove 360 400 mousemove 420 400
+sleep .3
+xdotool mouseup 1
+sleep .7
+xdotool mousemove 700 300
+sleep .5
+see 20 200 411 250 dragged
+! cmp -s "$out/before" "$out/dragged" || fail "the panel's side cannot be dragged"
+closes
+
+start
+place
+xdotool mousemove 700 300
+sleep .5
+see 20 200 411 250 again
+cmp -s "$out/dragged" "$out/again" || fail "the layout is not remembered"
+closes
 trap - EXIT
-echo "generated, killed, restored and closed"
+echo "generated, killed, restored, arranged and closed"

@@ -2,6 +2,7 @@
 #include "ui/panels/attention/attention_panel.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <imgui.h>
 #include <imgui_stdlib.h>
 #include <implot.h>
@@ -49,7 +50,11 @@ size_t argument_end(const std::string& spec, size_t from) {
 }  // namespace
 
 std::string attention_of(const State& state) {
-  if (const auto* job = state.running()) return job->attention;
+  const auto* job = state.running();
+  return job ? job->attention : next_attention_of(state);
+}
+
+std::string next_attention_of(const State& state) {
   if (!state.request.attention.empty()) return state.request.attention;
   const auto* model = state.model();
   return model ? model->defaults.attention : "";
@@ -65,15 +70,7 @@ std::string plain_spec(const std::string& spec) {
 }
 
 void AttentionPanel::draw(const State& state, Actions& actions) {
-  const auto* running = state.running();
-  if (running) {
-    ImGui::TextColored(ImGui::ColorConvertU32ToFloat4(palette().good), "%s live", icon::kBolt);
-    tip("A click switches the run that goes on, from its next forward");
-    ImGui::SameLine();
-    line(running->attention, palette().muted);
-  } else {
-    ImGui::TextDisabled("for the next run");
-  }
+  draw_target(state, actions);
   draw_backends(state, actions);
   draw_own_spec(state, actions);
   heading("Seconds a step");
@@ -84,12 +81,39 @@ void AttentionPanel::draw(const State& state, Actions& actions) {
   if (ImGui::CollapsingHeader("Policy: layers and steps")) policy_.draw(state, actions);
 }
 
+std::string AttentionPanel::target(const State& state) const {
+  return next_ ? next_attention_of(state) : attention_of(state);
+}
+
+void AttentionPanel::draw_target(const State& state, Actions& actions) {
+  const auto* running = state.running();
+  next_ = next_ && running;
+  if (running) {
+    const auto live = fmt::format("{} live###live", icon::kBolt);
+    if (ImGui::RadioButton(live.c_str(), !next_)) next_ = false;
+    tip("A click switches the run that goes on, from its next forward: now " + running->attention);
+    ImGui::SameLine();
+    if (ImGui::RadioButton("next run", next_)) next_ = true;
+    tip("A click is for what is generated next; the run that goes on stays as it is");
+  } else {
+    ImGui::TextDisabled("for the next run");
+  }
+  const auto& planned = state.request.attention_at;
+  if (planned.empty() || (running && !next_)) return;
+  if (icon_button(icon::kTrash, "planned", "No switches planned")) {
+    auto request = state.request;
+    request.attention_at.clear();
+    actions.push(action::Edit{std::move(request)});
+  }
+  line(fmt::format("planned: {}", fmt::join(planned, ", ")), palette().muted);
+}
+
 void AttentionPanel::draw_backends(const State& state, Actions& actions) {
-  const auto now = attention_of(state);
+  const auto now = target(state);
   measure_ = now.starts_with(kCheck);
   const auto plain = plain_spec(now);
   if (ImGui::Checkbox("measure errors against sdpa", &measure_) && !plain.empty())
-    actions.push(action::SetAttention{measure_ ? measured_spec(plain) : plain});
+    actions.push(action::SetAttention{measure_ ? measured_spec(plain) : plain, next_});
   tip("check(...): both backends serve each call, and the errors of each layer and step are shown in "
       "Metrics. "
       "Steps then take longer.");
@@ -101,7 +125,7 @@ void AttentionPanel::draw_backends(const State& state, Actions& actions) {
     const float circle = ImGui::GetFrameHeight() + ImGui::GetStyle().ItemInnerSpacing.x;
     const auto shown = shortened(backend.spec, ImGui::GetContentRegionAvail().x - circle);
     if (ImGui::RadioButton((shown + "###use").c_str(), backend.spec == plain))
-      actions.push(action::SetAttention{measure_ ? measured_spec(backend.spec) : backend.spec});
+      actions.push(action::SetAttention{measure_ ? measured_spec(backend.spec) : backend.spec, next_});
     ImGui::EndDisabled();
     auto text = shown == backend.spec ? backend.help : backend.spec + "\n\n" + backend.help;
     if (!backend.reason.empty()) text += "\n\nNot here: " + backend.reason;
@@ -113,17 +137,18 @@ void AttentionPanel::draw_backends(const State& state, Actions& actions) {
 
 void AttentionPanel::draw_own_spec(const State& state, Actions& actions) {
   const bool listed = std::any_of(state.backends.begin(), state.backends.end(), [&](const BackendChoice& b) {
-    return b.spec == plain_spec(attention_of(state));
+    return b.spec == plain_spec(target(state));
   });
   ImGui::SetNextItemWidth(-px(64));
-  const auto hint = listed ? std::string("or any spec: prefer(sage2,sdpa)") : attention_of(state);
+  const auto hint = listed ? std::string("or any spec: prefer(sage2,sdpa)") : target(state);
   const bool entered =
       ImGui::InputTextWithHint("##spec", hint.c_str(), &own_, ImGuiInputTextFlags_EnterReturnsTrue);
   tip("A backend with options, prefer(a,b), check(a,b), timed(a) or "
       "schedule(steps=0-4:a,layers=0+last:b,else:c)");
   ImGui::SameLine();
   ImGui::BeginDisabled(own_.empty());
-  if (ImGui::Button("Set", {-1, 0}) || (entered && !own_.empty())) actions.push(action::SetAttention{own_});
+  if (ImGui::Button("Set", {-1, 0}) || (entered && !own_.empty()))
+    actions.push(action::SetAttention{own_, next_});
   ImGui::EndDisabled();
 }
 

@@ -17,13 +17,17 @@ class AttentionPanel {
  private:
   void draw_backends(const State& state, Actions& actions);
   void draw_own_spec(const State& state, Actions& actions);
-  std::string own_;  // a spec being typed
+  void draw_target(const State& state, Actions& actions);
+  std::string target(const State& state) const;  // what is set now of what a click sets
+  std::string own_;                              // a spec being typed
   bool measure_ = false;
+  bool next_ = false;  // a click is for the next run, though one goes on
   PolicyEditor policy_;
 };
 
 // What attention is set to: of the job that runs, or of the request under edit ("" there is the default).
 std::string attention_of(const State& state);
+std::string next_attention_of(const State& state);  // of the request under edit
 // "check(sage2,sdpa)" for "sage2"; what is a check already stays.
 std::string measured_spec(const std::string& spec);
 // "sage2" for "check(sage2,sdpa)".

@@ -151,8 +151,12 @@ void PromptPanel::draw_estimate(const State& state, Actions& actions) {
     ImGui::PushStyleColor(ImGuiCol_Text, palette().bad);
     ImGui::TextWrapped("%s", estimate.error.c_str());
     ImGui::PopStyleColor();
-    tip(estimate.hint);
-    if (ImGui::SmallButton("Take the nearest size")) actions.push(action::FitSize{});
+    if (estimate.other_size) {
+      tip(estimate.hint);
+      if (ImGui::SmallButton("Take the nearest size")) actions.push(action::FitSize{});
+    } else if (!estimate.hint.empty()) {
+      note(estimate.hint.c_str());
+    }
     return;
   }
   const bool tight = estimate.there_bytes > 0 && estimate.peak_bytes > estimate.there_bytes;

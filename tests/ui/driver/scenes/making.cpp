@@ -76,10 +76,29 @@ void switches(ImGuiTestContext* c) {
   IM_CHECK_EQ(int(d.state().jobs.size()), 1);  // a double click is one
   IM_CHECK(until(c, [&] { return d.state().jobs[0].step_times.size() >= 2; }));
   IM_CHECK(d.state().jobs[0].preview != nullptr);
+  // What cannot run here is grey: a click on it does nothing.
+  const auto& backends = d.state().backends;
+  const auto grey =
+      std::find_if(backends.begin(), backends.end(), [](const auto& b) { return !b.reason.empty(); });
+  IM_CHECK(grey != backends.end());
+  c->ItemClick(fmt::format("//Attention/{}/###use", grey->spec).c_str(), 0, ImGuiTestOpFlags_NoError);
+  c->Yield(2);
+  IM_CHECK_STR_EQ(d.state().jobs[0].attention.c_str(), "sdpa");
+  // The next run is another matter.
+  c->ItemClick("//Attention/next run");
+  c->ItemClick("//Attention/sdpa(math)/###use");
+  c->Yield(2);
+  IM_CHECK_STR_EQ(d.state().request.attention.c_str(), "sdpa(math)");
+  IM_CHECK_STR_EQ(d.state().jobs[0].attention.c_str(), "sdpa");
+  c->ItemClick("//Attention/sdpa/###use");
+  c->ItemClick("//Attention/###live");
+  const int done = int(d.state().jobs[0].step_times.size());
   c->ItemClick("//Attention/sage2/###use");
   c->Yield(2);
   IM_CHECK_STR_EQ(d.state().jobs[0].attention.c_str(), "sage2");
   IM_CHECK(until(c, [&] { return !d.state().jobs[0].switches.empty(); }));
+  IM_CHECK_GE(d.state().jobs[0].switches[0].step, done);
+  IM_CHECK_LE(d.state().jobs[0].switches[0].step, int(d.state().jobs[0].step_times.size()));
   take_shot(c, "3-switched-while-it-runs");
   IM_CHECK(until(c, [&] { return d.state().jobs[0].status == Status::Done; }));
   IM_CHECK_STR_EQ(d.state().jobs[0].switches[0].to.c_str(), "sage2");

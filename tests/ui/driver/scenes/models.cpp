@@ -23,8 +23,7 @@ void makes_one(ImGuiTestContext* c, const std::string& folder) {
   request.num_frames = picture ? 1 : 9;
   d.program.execute({ui::action::Edit{request}});
   d.program.execute({ui::action::FitSize{}});
-  IM_CHECK(until(c, [&] { return !d.state().estimate.pending; }));
-  IM_CHECK_STR_EQ(d.state().estimate.error.c_str(), "");
+  IM_CHECK(until(c, [&] { return !d.state().estimate.pending && d.state().estimate.error.empty(); }));
   c->ItemClick("//Prompt/###generate");
   c->Yield();
   const auto id = d.state().jobs.back().id;
