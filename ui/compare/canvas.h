@@ -60,7 +60,10 @@ class Canvas {
   void take_keys(const State& state, Actions& actions);
   bool apply_time(Command command, const State& state);
   bool apply_mode(Command command);
+  bool apply_zoom(Command command);
   void apply_look(Command command);
+  void zoom_to(double times);
+  void toggle_difference();
   void pick(int place);
   void ask_for_figures(const State& state, Actions& actions);
   Point zoom_anchor() const;
@@ -69,7 +72,8 @@ class Canvas {
   Clock clock_;
   View view_;
   Arrangement arrangement_;
-  Mode before_ = Mode::Split;  // before one was picked alone
+  Mode before_ = Mode::Split;   // before one was picked alone
+  Mode without_ = Mode::Split;  // before the difference
   DifferenceLook look_;
   Differences differences_;
   std::vector<Clip> clips_;

@@ -16,7 +16,7 @@ void Canvas::apply(Command command, const State& state, Actions& actions) {
     actions.push(action::Compare{ids});
     return;
   }
-  if (!apply_time(command, state) && !apply_mode(command)) apply_look(command);
+  if (!apply_time(command, state) && !apply_mode(command) && !apply_zoom(command)) apply_look(command);
 }
 
 bool Canvas::apply_time(Command command, const State& state) {
@@ -84,7 +84,38 @@ bool Canvas::apply_mode(Command command) {
       arrangement_.mode = Mode::Flicker;
       return true;
     case Command::Difference:
-      arrangement_.mode = Mode::Difference;
+      toggle_difference();
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool Canvas::apply_zoom(Command command) {
+  switch (command) {
+    case Command::Fit:
+      view_.fit();
+      return true;
+    case Command::ActualSize:
+      view_.actual_size();
+      return true;
+    case Command::Half:
+      zoom_to(.5);
+      return true;
+    case Command::Twice:
+      zoom_to(2);
+      return true;
+    case Command::FourTimes:
+      zoom_to(4);
+      return true;
+    case Command::EightTimes:
+      zoom_to(8);
+      return true;
+    case Command::ZoomIn:
+      view_.zoom(kNotch, zoom_anchor(), zoom_pane());
+      return true;
+    case Command::ZoomOut:
+      view_.zoom(1 / kNotch, zoom_anchor(), zoom_pane());
       return true;
     default:
       return false;
@@ -93,18 +124,6 @@ bool Canvas::apply_mode(Command command) {
 
 void Canvas::apply_look(Command command) {
   switch (command) {
-    case Command::Fit:
-      view_.fit();
-      break;
-    case Command::ActualSize:
-      view_.actual_size();
-      break;
-    case Command::ZoomIn:
-      view_.zoom(kNotch, zoom_anchor(), zoom_pane());
-      break;
-    case Command::ZoomOut:
-      view_.zoom(1 / kNotch, zoom_anchor(), zoom_pane());
-      break;
     case Command::MoreGain:
       look_.gain = std::min(look_.gain * 2, kMostGain);
       break;
@@ -131,7 +150,23 @@ void Canvas::apply_look(Command command) {
   }
 }
 
-// The same key again goes back.
+// Times what fits; what is in the middle stays there.
+void Canvas::zoom_to(double times) {
+  const Box& pane = zoom_pane();
+  view_.zoom(times * fitting_scale(view_.picture(), pane) / view_.scale(), pane.middle(), pane);
+}
+
+// The same key again goes back, here and in pick.
+void Canvas::toggle_difference() {
+  auto& mode = arrangement_.mode;
+  if (mode == Mode::Difference) {
+    mode = without_;
+    return;
+  }
+  if (mode != Mode::Single) without_ = mode;
+  mode = Mode::Difference;
+}
+
 void Canvas::pick(int place) {
   const auto at = std::find_if(clips_.begin(), clips_.end(),
                                [&](const Clip& clip) { return clip.letter == 'A' + place; });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keys do in the canvas: one table for what is handled and for what the help says. Where tev or
-// video-compare have a key for it, it is theirs.
+// What keys do in the canvas: one table for what is handled and for what the help says. What video-compare
+// has a key for is on that key, what only tev has one for on tev's; but for split and tiles, which
+// video-compare goes round by Shift+M. T, B, W, O and F1 mean something else there. The test names all.
 #pragma once
 
 #include <imgui.h>
@@ -33,6 +34,10 @@ enum class Command {
   Swap,
   Fit,
   ActualSize,
+  Half,
+  Twice,
+  FourTimes,
+  EightTimes,
   ZoomIn,
   ZoomOut,
   Reset,
@@ -58,7 +63,7 @@ struct MouseHint {
 std::span<const MouseHint> mouse_hints();
 // Of the keys that went down in this frame.
 std::vector<Command> pressed_commands();
-// "Split screen (S)": of a button that does the same.
+// "Swap A and B (S)": of a button that does the same.
 std::string help_of(Command command);
 
 }  // namespace sagelab::ui

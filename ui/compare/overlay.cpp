@@ -17,7 +17,7 @@ constexpr ImU32 kPlate = IM_COL32(0, 0, 0, 215), kPlateText = IM_COL32(255, 255,
                 kPlateMuted = IM_COL32(200, 205, 210, 255), kGrid = IM_COL32(128, 128, 128, 90);
 
 // What the help takes at 96 dots per inch, about; where the canvas is smaller it lies over the whole window.
-constexpr float kHelpWidth = 680, kHelpHeight = 400;
+constexpr float kHelpWidth = 680, kHelpHeight = 450;
 
 ImVec2 vec(double x, double y) {
   return {float(x), float(y)};

@@ -1,92 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The canvas without a window: frames are made and thrown away, mouse and keys are said to be somewhere.
 #include "ui/compare/canvas.h"
 
-#include <gtest/gtest.h>
-#include <imgui_impl_null.h>
 #include <imgui_internal.h>
-#include <implot.h>
 
 #include <cmath>
-#include <set>
 
-#include "tests/ui/compare/states.h"
-#include "ui/look/theme.h"
+#include "tests/ui/compare/canvas_fixture.h"
 
 namespace sagelab::ui {
 namespace {
-
-class FakeTextures : public Textures {
- public:
-  ImTextureID of(const std::shared_ptr<const Picture>& picture, int frame) override {
-    asked.emplace_back(picture, frame);
-    return ImTextureID(1);
-  }
-  std::vector<std::pair<std::shared_ptr<const Picture>, int>> asked;  // in the last frame
-};
-
-class CanvasTest : public testing::Test {
- protected:
-  void SetUp() override {
-    ImGui::CreateContext();
-    ImPlot::CreateContext();
-    ImGui::GetIO().IniFilename = nullptr;
-    ImGui_ImplNull_Init();
-    apply_theme(true, 1);
-    first = frame();
-    frame();
-  }
-  void TearDown() override {
-    ImGui_ImplNull_Shutdown();
-    ImPlot::DestroyContext();
-    ImGui::DestroyContext();
-  }
-  std::vector<Action> frame() {
-    ImGui_ImplNull_NewFrame();
-    ImGui::NewFrame();
-    ImGui::SetNextWindowPos({0, 0});
-    ImGui::SetNextWindowSize(size);
-    ImGui::Begin("Compare", nullptr, ImGuiWindowFlags_NoSavedSettings | ImGuiWindowFlags_NoScrollWithMouse);
-    Actions actions;
-    textures.asked.clear();
-    canvas.draw(state, actions, textures);
-    ImGui::End();
-    if (!focused) ImGui::SetWindowFocus(nullptr);
-    ImGui::Render();
-    return actions.take();
-  }
-  Point middle() const { return canvas.area().middle(); }
-  void move(Point to) {
-    ImGui::GetIO().AddMousePosEvent(float(to.x), float(to.y));
-    frame(), frame();
-  }
-  std::vector<Action> press(ImGuiKey key, ImGuiKey modifier = ImGuiKey_None) {
-    auto& io = ImGui::GetIO();
-    if (modifier != ImGuiKey_None) io.AddKeyEvent(modifier, true);
-    io.AddKeyEvent(key, true);
-    auto actions = frame();
-    io.AddKeyEvent(key, false);
-    if (modifier != ImGuiKey_None) io.AddKeyEvent(modifier, false);
-    frame(), frame();
-    return actions;
-  }
-  void drag(Point from, Point to) {
-    auto& io = ImGui::GetIO();
-    move(from);
-    io.AddMouseButtonEvent(0, true);
-    frame(), frame();
-    move(to);
-    io.AddMouseButtonEvent(0, false);
-    frame(), frame();
-  }
-
-  std::vector<Action> first;  // of the first frame
-  State state = two_results();
-  Canvas canvas;
-  FakeTextures textures;
-  ImVec2 size{800, 600};
-  bool focused = true;
-};
 
 TEST_F(CanvasTest, AsksOnceForFigures) {
   ASSERT_EQ(first.size(), 1u);
@@ -129,7 +51,7 @@ TEST_F(CanvasTest, EverythingFitsIntoASmallWindow) {
 
 TEST_F(CanvasTest, KeysChooseTheMode) {
   move(middle());
-  press(ImGuiKey_D);
+  press(ImGuiKey_0);
   EXPECT_EQ(canvas.arrangement().mode, Mode::Difference);
   canvas.wait_idle();
   frame();
@@ -149,18 +71,27 @@ TEST_F(CanvasTest, KeysChooseTheMode) {
   EXPECT_EQ(canvas.arrangement().mode, Mode::Flicker);
   press(ImGuiKey_3);  // there is no third
   EXPECT_EQ(canvas.arrangement().mode, Mode::Flicker);
-  press(ImGuiKey_S);
+  press(ImGuiKey_G);
   EXPECT_EQ(canvas.arrangement().mode, Mode::Split);
 }
 
 TEST_F(CanvasTest, KeysMoveTheClockOfAll) {
   move(middle());
-  press(ImGuiKey_RightArrow);
+  press(ImGuiKey_D);
   EXPECT_EQ(canvas.clock().frame(), 1);
   EXPECT_EQ(textures.asked.at(0).second, 1);
   EXPECT_EQ(textures.asked.at(1).second, 1);
-  press(ImGuiKey_RightArrow, ImGuiMod_Shift);
+  press(ImGuiKey_RightArrow);
   EXPECT_EQ(canvas.clock().frame(), 9);
+  press(ImGuiKey_A);
+  EXPECT_EQ(canvas.clock().frame(), 8);
+  press(ImGuiKey_LeftArrow);
+  EXPECT_EQ(canvas.clock().frame(), 0);
+  for (const auto key : {ImGuiKey_Period, ImGuiKey_O}) {
+    const bool looped = canvas.clock().loops();
+    press(key);
+    EXPECT_NE(canvas.clock().loops(), looped);
+  }
   press(ImGuiKey_End);
   EXPECT_EQ(canvas.clock().frame(), 15);
   press(ImGuiKey_Home);
@@ -176,16 +107,46 @@ TEST_F(CanvasTest, KeysMoveTheClockOfAll) {
   EXPECT_LT(canvas.redraw_after(), 0);
 }
 
+TEST_F(CanvasTest, TheDifferenceGoesBackToWhatWasBefore) {
+  move(middle());
+  const auto mode_after = [&](ImGuiKey key) { return press(key), canvas.arrangement().mode; };
+  press(ImGuiKey_T);
+  EXPECT_EQ(mode_after(ImGuiKey_0), Mode::Difference);
+  EXPECT_EQ(mode_after(ImGuiKey_1), Mode::Single);
+  EXPECT_EQ(mode_after(ImGuiKey_1), Mode::Difference);
+  EXPECT_EQ(mode_after(ImGuiKey_0), Mode::SideBySide);
+  press(ImGuiKey_1);
+  EXPECT_EQ(mode_after(ImGuiKey_0), Mode::Difference);
+  EXPECT_EQ(mode_after(ImGuiKey_0), Mode::SideBySide);
+}
+
+TEST_F(CanvasTest, KeysZoomToMultiplesOfWhatFits) {
+  state.results[0].frames.picture = plain_picture(16, 160, 80, 100);
+  frame();
+  move(middle());
+  const double fits = canvas.view().scale();
+  const auto scale_after = [&](ImGuiKey key) { return press(key), canvas.view().scale() / fits; };
+  EXPECT_DOUBLE_EQ(scale_after(ImGuiKey_5), .5);
+  EXPECT_DOUBLE_EQ(scale_after(ImGuiKey_7), 2);
+  EXPECT_DOUBLE_EQ(scale_after(ImGuiKey_8), 4);
+  EXPECT_DOUBLE_EQ(scale_after(ImGuiKey_9), 8);
+  EXPECT_FALSE(canvas.view().fits());
+  const auto held = canvas.view().to_picture(middle(), canvas.panes()[0].space);
+  EXPECT_NEAR(held.x, 80, 1e-6);
+  EXPECT_DOUBLE_EQ(scale_after(ImGuiKey_6), 1);
+  EXPECT_TRUE(canvas.view().fits());
+}
+
 TEST_F(CanvasTest, KeysAreForWhereTheMouseIs) {
   move({-50, -50});
-  press(ImGuiKey_RightArrow);  // the window has the focus
+  press(ImGuiKey_D);  // the window has the focus
   EXPECT_EQ(canvas.clock().frame(), 1);
   focused = false;
   frame();
-  press(ImGuiKey_RightArrow);
+  press(ImGuiKey_D);
   EXPECT_EQ(canvas.clock().frame(), 1);
   move(middle());
-  press(ImGuiKey_RightArrow);
+  press(ImGuiKey_D);
   EXPECT_EQ(canvas.clock().frame(), 2);
 }
 
@@ -235,7 +196,7 @@ TEST_F(CanvasTest, ADifferenceIsMadeOncePerFrameShown) {
     return canvas.differences_made();
   };
   move(middle());
-  press(ImGuiKey_D);
+  press(ImGuiKey_0);
   EXPECT_EQ(made(), 1);
   EXPECT_EQ(textures.asked.at(0).first->pixels,
             difference_picture({state.results[1].frames.picture, 0}, {state.results[0].frames.picture, 0},
@@ -243,7 +204,7 @@ TEST_F(CanvasTest, ADifferenceIsMadeOncePerFrameShown) {
                 .pixels);
   for (int i = 0; i < 5; ++i) frame();
   EXPECT_EQ(made(), 1);
-  press(ImGuiKey_RightArrow);
+  press(ImGuiKey_D);
   EXPECT_EQ(made(), 2);
   press(ImGuiKey_E);
   EXPECT_EQ(canvas.look().gain, 16);
@@ -279,7 +240,7 @@ TEST_F(CanvasTest, TheWorstFrameIsAKeyAway) {
 
 TEST_F(CanvasTest, SwapIsAskedFor) {
   move(middle());
-  const auto actions = press(ImGuiKey_X);
+  const auto actions = press(ImGuiKey_S);
   ASSERT_EQ(actions.size(), 1u);
   EXPECT_EQ(std::get<action::Compare>(actions[0]).ids, (std::array<Id, 3>{2, 1, 0}));
 }
@@ -297,7 +258,7 @@ TEST_F(CanvasTest, HelpOverTheMouseLeavesTheKeysTheirMeaning) {
   move(middle());
   press(ImGuiKey_H);
   EXPECT_TRUE(canvas.helps());
-  press(ImGuiKey_D);
+  press(ImGuiKey_0);
   EXPECT_EQ(canvas.arrangement().mode, Mode::Difference);
   press(ImGuiKey_H);
   EXPECT_FALSE(canvas.helps());
@@ -321,7 +282,7 @@ TEST_F(CanvasTest, WhatIsFinishedPlaysOnceUnlessOneStoppedAtAFrameBetween) {
   EXPECT_FALSE(canvas.clock().playing());
   EXPECT_TRUE(finish());
   press(ImGuiKey_Space);
-  press(ImGuiKey_RightArrow);
+  press(ImGuiKey_D);
   EXPECT_FALSE(finish());
   for (const auto end : {ImGuiKey_Home, ImGuiKey_End}) {
     press(end);
@@ -375,18 +336,6 @@ TEST_F(CanvasTest, WithNothingToShowItStillDraws) {
     canvas.apply(binding.command, state, actions);
     frame();
   }
-}
-
-TEST(Keys, EachCommandHasOneBindingAndEachChordOneCommand) {
-  std::set<ImGuiKeyChord> chords;
-  std::set<Command> commands;
-  for (const auto& binding : bindings()) {
-    EXPECT_TRUE(commands.insert(binding.command).second) << binding.what;
-    EXPECT_FALSE(binding.chords.empty());
-    for (const auto chord : binding.chords) EXPECT_TRUE(chords.insert(chord).second) << binding.what;
-  }
-  EXPECT_EQ(commands.size(), size_t(Command::Help) + 1);
-  EXPECT_EQ(help_of(Command::Play), "Play or pause (Space)");
 }
 
 }  // namespace

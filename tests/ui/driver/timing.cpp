@@ -161,7 +161,7 @@ void compares(ImGuiTestContext* c) {
     ImGuiKey key;
   };
   constexpr Doing kModes[] = {
-      {"split", ImGuiKey_S}, {"tiles", ImGuiKey_T}, {"blink", ImGuiKey_B}, {"difference", ImGuiKey_D}};
+      {"split", ImGuiKey_G}, {"tiles", ImGuiKey_T}, {"blink", ImGuiKey_B}, {"difference", ImGuiKey_0}};
   for (const auto& [name, key] : kModes) {
     c->KeyPress(key);
     c->KeyPress(ImGuiKey_Space);
@@ -181,7 +181,7 @@ void compares(ImGuiTestContext* c) {
 void plays(ImGuiTestContext* c) {
   auto& d = driver_of(c);
   resize(c, 1366, 768);
-  c->KeyPress(ImGuiKey_S);
+  c->KeyPress(ImGuiKey_G);
   c->KeyPress(ImGuiKey_Space);
   constexpr double kSeconds = 3, kRate = 8;
   const auto alone = leave_alone(c, kSeconds);
