@@ -38,9 +38,9 @@ class Bench {
     auto looking = forward(recorder);
     row_.std_low = std::numeric_limits<double>::infinity();
     looking.observe = [this](const std::string& name, const at::Tensor& value) {
-      if (name.starts_with("block.")) check_block(name, value);
+      if (name.starts_with("block.") || name.starts_with("single.")) check_block(name, value);
     };
-    model_.forward(looking);
+    check_finite("the prediction", model_.forward(looking));
     if (row_.blocks == 0) throw Error("the model shows no block to check");
     std::vector<std::string> names;
     for (const auto& [name, served] : recorder.served())
@@ -79,12 +79,15 @@ class Bench {
     return Forward{*backend_, recorder, {.branch = attention::Branch::Both}, {}};
   }
 
-  void check_block(const std::string& name, const at::Tensor& value) {
-    const auto number = value.to(at::kFloat).std().item<double>();
-    const bool finite = at::isfinite(value).all().item<bool>();
-    if (!finite)
+  void check_finite(const std::string& name, const at::Tensor& value) const {
+    if (!at::isfinite(value).all().item<bool>())
       throw Error(
           fmt::format("{} with {}: the output holds values that are not finite", name, row_.attention));
+  }
+
+  void check_block(const std::string& name, const at::Tensor& value) {
+    check_finite(name, value);
+    const auto number = value.to(at::kFloat).std().item<double>();
     if (!(number >= kStdLow && number <= kStdHigh))
       throw Error(fmt::format("{} with {}: the output's standard deviation {:.3g} leaves [{}, {}]", name,
                               row_.attention, number, kStdLow, kStdHigh));

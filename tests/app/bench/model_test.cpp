@@ -15,15 +15,20 @@
 namespace sagelab {
 namespace {
 
-// Two blocks that show themselves with a chosen spread; a known share of the time under "linears".
-BenchModel fake_model(double spread, bool infinite = false) {
+// Three blocks that show themselves, and a prediction: one of a chosen spread, and one with an infinite
+// value. A known share of the time is under "linears".
+BenchModel fake_model(double spread, const std::string& spread_block = "block.1",
+                      const std::string& infinite = "") {
   BenchModel model;
   model.tokens = 3;
   model.flops = 2e9;
   model.latent_shape = {2, 4};
   model.forward = [=](const Forward& forward) {
-    auto x = at::randn({64, 64}).mul_(spread);
-    if (infinite) x[3][5] = std::numeric_limits<float>::infinity();
+    const auto drawn = [&](const std::string& name) {
+      auto x = at::randn({64, 64}).mul_(name == spread_block ? spread : 1);
+      if (name == infinite) x[3][5] = std::numeric_limits<float>::infinity();
+      return x;
+    };
     {
       const Profile::Section section(forward.profile, "attention");
       testing::attend(forward);
@@ -35,10 +40,9 @@ BenchModel fake_model(double spread, bool infinite = false) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     if (forward.observe) {
       forward.observe("temb", at::full({2}, 1e9));  // no block: not judged
-      forward.observe("block.0", at::randn({64, 64}));
-      forward.observe("block.1", x);
+      for (const char* name : {"block.0", "block.1", "single.0"}) forward.observe(name, drawn(name));
     }
-    return x;
+    return drawn("the prediction");
   };
   return model;
 }
@@ -64,7 +68,7 @@ TEST(BenchModelTest, TimesProfilesAndCompares) {
     EXPECT_LE(row.min, row.median);
     EXPECT_LE(row.median, row.max);
     EXPECT_GT(row.min, 0.030);
-    EXPECT_EQ(row.blocks, 2);
+    EXPECT_EQ(row.blocks, 3);
     EXPECT_NEAR(row.std_high, 1, 0.1);
     EXPECT_GE(row.profile.at("linears"), 0.020);
     EXPECT_GE(row.profile.at("rest"), 0.010);
@@ -89,12 +93,17 @@ TEST(BenchModelTest, TimesProfilesAndCompares) {
 
 TEST(BenchModelTest, BrokenBlocksFail) {
   EXPECT_EQ(failure_of(fake_model(1)), "no error");
-  EXPECT_EQ(failure_of(fake_model(1, true)),
-            "block.1 with sdpa(math): the output holds values that are not finite");
-  EXPECT_THAT(failure_of(fake_model(1e3)),
-              ::testing::MatchesRegex(
-                  "block.1 with sdpa\\(math\\): the output's standard deviation .* leaves \\[0.01, 100\\]"));
-  EXPECT_THAT(failure_of(fake_model(1e-3)), ::testing::HasSubstr("standard deviation"));
+  for (const std::string name : {"block.1", "single.0", "the prediction"})
+    EXPECT_EQ(failure_of(fake_model(1, "block.1", name)),
+              name + " with sdpa(math): the output holds values that are not finite");
+  for (const std::string name : {"block.1", "single.0"}) {
+    EXPECT_THAT(
+        failure_of(fake_model(1e3, name)),
+        ::testing::MatchesRegex(name + " with sdpa\\(math\\): the output's standard deviation .* leaves "
+                                       "\\[0.01, 100\\]"));
+    EXPECT_THAT(failure_of(fake_model(1e-3, name)), ::testing::HasSubstr("standard deviation"));
+  }
+  EXPECT_EQ(failure_of(fake_model(1e-3, "the prediction")), "no error");  // it may be small
 }
 
 TEST(BenchModelTest, AModelThatShowsNothingIsNotPassed) {
