@@ -38,7 +38,7 @@ void check_words(const Request& r, const std::vector<Option>& options) {
 void check_numbers(const Request& r) {
   if (!(std::isfinite(*r.guidance_scale) && *r.guidance_scale >= 0))
     throw Error(fmt::format("guidance_scale is {}, not a number of at least 0", *r.guidance_scale),
-                "above 1 guides, up to 1 does not");
+                "up to 1 does not guide, unless the model takes the scale as an input");
   if (!(std::isfinite(*r.fps) && *r.fps > 0 && *r.fps <= 1000))
     throw Error(fmt::format("fps is {}, not within 0 to 1000", *r.fps));
   if (r.preview < 0) throw Error(fmt::format("preview is {}, not a number of steps", r.preview));

@@ -327,7 +327,10 @@ TEST_F(BadInput, NumbersOutOfRange) {
                                    in("scheduler/scheduler_config.json")));
   request.steps = 1;
   request.guidance_scale = -1;
-  EXPECT_EQ(failure(), "guidance_scale is -1, not a number of at least 0 | above 1 guides, up to 1 does not");
+  EXPECT_EQ(
+      failure(),
+      "guidance_scale is -1, not a number of at least 0 | up to 1 does not guide, unless the model takes the "
+      "scale as an input");
   request.guidance_scale = 6;
   request.fps = 0;
   EXPECT_EQ(failure(), "fps is 0, not within 0 to 1000");
