@@ -120,7 +120,8 @@ void draw_backend_times(const std::vector<const Job*>& jobs) {
     if (time.emulated) tip("The kernel's arithmetic on the CPU: its quality is the GPU's, its clock is not.");
     cell(fmt::to_string(time.steps));
     cell(step_text(time.median));
-    cell(fmt::format("{} - {}", step_text(time.fastest), step_text(time.slowest)));
+    ImGui::TableNextColumn();
+    line(fmt::format("{} - {}", step_text(time.fastest), step_text(time.slowest)), palette().text);
   }
   ImGui::EndTable();
 }
