@@ -13,12 +13,12 @@ namespace sagelab::ui {
 namespace {
 
 void draw_close_question(Actions& actions) {
-  if (ImGui::Button("Stop and close", {px(150), 0})) {
+  if (ImGui::Button("Close anyway", {px(150), 0})) {
     actions.push(action::CloseAnyway{});
     ImGui::CloseCurrentPopup();
   }
   ImGui::SameLine();
-  if (ImGui::Button("Keep running", {px(150), 0}) || ImGui::IsKeyPressed(ImGuiKey_Escape)) {
+  if (ImGui::Button("Keep open", {px(150), 0}) || ImGui::IsKeyPressed(ImGuiKey_Escape)) {
     actions.push(action::KeepOpen{});
     ImGui::CloseCurrentPopup();
   }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # outside.sh SAGELAB OUT, in a display: the program itself, by mouse and keys from outside. It generates, survives kill -9 in the
-# middle of a run with its queue and its results, keeps its layout, and closes.
+# middle of a run with its queue and its results, keeps its layout, and closes; and it is
+# shown on a display of 192 dots per inch.
 set -eu
 program=$1 out=$2
 rm -rf "$out"
@@ -114,5 +115,28 @@ sleep .5
 see 20 200 411 250 again
 cmp -s "$out/dragged" "$out/again" || fail "the layout is not remembered"
 closes
+
+# A display of twice as many dots per inch, as the desktop says it; where nobody is there the server forgets.
+python3 -c '
+import ctypes, time
+x = ctypes.CDLL("libX11.so.6")
+x.XOpenDisplay.restype, x.XDefaultRootWindow.restype = ctypes.c_void_p, ctypes.c_ulong
+display, text = ctypes.c_void_p(x.XOpenDisplay(None)), b"Xft.dpi:\t192\n"
+root, resources, string, replace = ctypes.c_ulong(x.XDefaultRootWindow(display)), b"RESOURCE_MANAGER", ctypes.c_ulong(31), 0
+atom = ctypes.c_ulong(x.XInternAtom(display, resources, 0))
+x.XChangeProperty(display, root, atom, string, 8, replace, text, len(text))
+x.XFlush(display)
+time.sleep(60)' &
+desktop=$!
+sleep 1
+size_of() { xdotool getwindowgeometry --shell "$window" | sed -n "s/^$1=//p"; }
+start
+sleep 2
+see "$(size_of WIDTH)" "$(size_of HEIGHT)" "$(size_of X)" "$(size_of Y)" doubled
+[ "$(size_of WIDTH)" -ge 2400 ] || fail "the window is no larger where there are twice as many dots per inch"
+ffmpeg -v error -y -f rawvideo -pix_fmt rgb24 -video_size "$(size_of WIDTH)x$(size_of HEIGHT)" -i "$out/doubled" \
+  -frames:v 1 "$out/doubled.png"
+closes
+kill $desktop
 trap - EXIT
 echo "generated, killed, restored, arranged and closed"

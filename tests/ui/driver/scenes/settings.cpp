@@ -53,7 +53,7 @@ void closes(ImGuiTestContext* c) {
   c->Yield(2);
   IM_CHECK_EQ(int(d.state().dialogs.size()), 1);
   take_shot(c, "10-closing-while-busy");
-  c->ItemClick("//$FOCUSED/Keep running");
+  c->ItemClick("//$FOCUSED/Keep open");
   c->Yield(2);
   IM_CHECK(d.state().dialogs.empty() && !d.state().closing);
   c->ItemClick(queue_button(icon::kStop, "cancel").c_str());
