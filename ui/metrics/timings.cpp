@@ -121,7 +121,11 @@ void draw_backend_times(const std::vector<const Job*>& jobs) {
     cell(fmt::to_string(time.steps));
     cell(step_text(time.median));
     ImGui::TableNextColumn();
-    line(fmt::format("{} - {}", step_text(time.fastest), step_text(time.slowest)), palette().text);
+    auto least = step_text(time.fastest);
+    const auto most = step_text(time.slowest);
+    const auto unit = [](const std::string& text) { return text.substr(text.find(' ')); };
+    if (unit(least) == unit(most)) least.resize(least.find(' '));
+    line(fmt::format("{} - {}", least, most), palette().text);
   }
   ImGui::EndTable();
 }

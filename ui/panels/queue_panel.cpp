@@ -9,6 +9,7 @@
 #include <cmath>
 #include <vector>
 
+#include "ui/compare/maths/strip.h"
 #include "ui/look/icons.h"
 #include "ui/look/theme.h"
 
@@ -76,7 +77,7 @@ void draw_status(const State& state, const Job& job) {
       ImGui::ProgressBar(float(job.progress()), {-1, 0}, progress_text(job, state.now).c_str());
       const double step = job.median_step();
       if (!std::isnan(step))
-        line(fmt::format("{:.3g} s a step, {} so far", step, clock_text(job.seconds(state.now))),
+        line(fmt::format("{} a step, {} so far", step_text(step), clock_text(job.seconds(state.now))),
              palette().muted);
       return;
     }
@@ -88,7 +89,7 @@ void draw_status(const State& state, const Job& job) {
       const auto* result = state.result(job.id);
       ImGui::TextColored(ImGui::ColorConvertU32ToFloat4(palette().good), "%s done", icon::kCheck);
       if (result && !std::isnan(result->median_step))
-        line(fmt::format("{:.3g} s a step{}", result->median_step, result->emulated ? ", emulated" : ""),
+        line(fmt::format("{} a step{}", step_text(result->median_step), result->emulated ? ", emulated" : ""),
              palette().muted);
       return;
     }
