@@ -15,7 +15,8 @@ class Sdpa final : public Backend {
   explicit Sdpa(Kernel kernel) : kernel_(kernel) {}
   std::string name() const override;
   std::string unsupported(const Problem& problem) const override;
-  // Records the kernel that ran, "sdpa(cudnn)", also where Auto chose it.
+  // Records the kernel that ran, "sdpa(cudnn)", also where Auto chose it; with a single key or none, where
+  // nothing is left to run, the one that was chosen.
   Output run(const Call& call, Recorder& recorder) const override;
   int64_t run_bytes(const Problem& problem) const override;
 

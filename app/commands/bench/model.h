@@ -28,8 +28,8 @@ struct BenchRow {
   int blocks = 0;
 };
 
-// Throws sagelab::Error where a block's output is not finite or its standard deviation leaves [1e-2, 1e2],
-// naming the first; and where a spec cannot run.
+// Throws sagelab::Error where the prediction or a block's output is not finite or its standard deviation
+// leaves [1e-2, 1e2], naming the first; and where a spec cannot run.
 std::vector<BenchRow> bench_model(const BenchModel& model, const BenchSettings& settings);
 
 // FLOP/s of one square matrix product of random values; size 0: one that suits the device.
