@@ -4,6 +4,7 @@
 #define GLFW_INCLUDE_NONE
 #include <GL/gl.h>
 #include <GLFW/glfw3.h>
+#include <fmt/format.h>
 #include <imgui.h>
 #include <imgui_impl_glfw.h>
 #include <imgui_impl_opengl3.h>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <utility>
 
 #include "ui/look/fonts.h"
@@ -32,6 +34,15 @@ constexpr const char* kNoGl =
 
 void keep_error(int, const char* text) {
   glfw_error = text ? text : "";
+}
+
+// Panels are so many dots wide: what fits one display is too narrow for another. "layout-192dpi.ini".
+std::string layout_at(const std::string& file, float scale) {
+  constexpr float kUsual = 96;  // dots per inch
+  const std::filesystem::path path(file);
+  if (file.empty() || scale == 1) return file;
+  return path.parent_path() /
+         fmt::format("{}-{:.0f}dpi{}", path.stem().string(), kUsual * scale, path.extension().string());
 }
 
 std::string reason() {
@@ -87,9 +98,10 @@ void Window::make_context(const WindowOptions&) {
   io.ConfigWindowsMoveFromTitleBarOnly = true;
   io.ConfigDockingAlwaysTabBar = true;
   io.ConfigInputTextCursorBlink = false;  // a caret that stands needs no redrawing
+  last_scale_ = display_scale();
+  layout_ = layout_at(layout_, last_scale_);
   io.IniFilename = layout_.empty() ? nullptr : layout_.c_str();
   add_fonts();
-  last_scale_ = display_scale();
   apply_theme(true, last_scale_);
   if (!ImGui_ImplGlfw_InitForOpenGL(window_, true) || !ImGui_ImplOpenGL3_Init("#version 150"))
     throw WindowError("Dear ImGui cannot draw with this OpenGL" + reason(), kNoGl);

@@ -137,6 +137,7 @@ see "$(size_of WIDTH)" "$(size_of HEIGHT)" "$(size_of X)" "$(size_of Y)" doubled
 ffmpeg -v error -y -f rawvideo -pix_fmt rgb24 -video_size "$(size_of WIDTH)x$(size_of HEIGHT)" -i "$out/doubled" \
   -frames:v 1 "$out/doubled.png"
 closes
+find "$state" -name '*-192dpi.ini' | grep -q . || fail "the layout of this display is not kept by itself"
 kill $desktop
 trap - EXIT
 echo "generated, killed, restored, arranged and closed"
