@@ -81,7 +81,7 @@ Session::Session(FindFamily find_family, MemoryFor memory)
 
 Session::~Session() {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     for (const auto& job : jobs_) job->stop.request_stop();
     if (running_) running_->stop.request_stop();
   }
@@ -90,7 +90,7 @@ Session::~Session() {
 }
 
 JobId Session::submit(Request request, Latents latents, attention::Capturing capture, StepHooks hooks) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   auto job = std::make_shared<Job>();
   job->id = ++last_id_;
   job->latents = std::move(latents);
@@ -104,7 +104,7 @@ JobId Session::submit(Request request, Latents latents, attention::Capturing cap
 }
 
 void Session::expect(std::vector<Request> requests) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   expected_ = std::move(requests);
 }
 
@@ -122,7 +122,7 @@ std::optional<Progress> Session::wait(std::chrono::milliseconds timeout) {
 }
 
 void Session::cancel(JobId id) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   if (running_ && running_->id == id) running_->stop.request_stop();
   for (const auto& job : jobs_)
     if (job->id == id) job->stop.request_stop();
@@ -130,7 +130,7 @@ void Session::cancel(JobId id) {
 
 bool Session::set_attention(std::string_view spec) {
   auto backend = attention::make_backend(spec);
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   if (!selector_) return false;
   for (const auto& problem : problems_) attention::require_supported(*backend, problem);
   selector_->set(std::move(backend));
@@ -138,12 +138,12 @@ bool Session::set_attention(std::string_view spec) {
 }
 
 void Session::stop_switching() {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   selector_.reset();
 }
 
 void Session::say(JobId job, decltype(Progress::what) what) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   progress_.push_back({job, std::move(what)});
   progress_changed_.notify_all();
 }
@@ -178,7 +178,7 @@ void Session::run(const std::shared_ptr<Job>& job) {
     end = std::move(failed);
   }
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     running_.reset();
   }
   stop_switching();
@@ -205,7 +205,7 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
   const auto selector = std::make_shared<attention::Selector>(attention::make_backend(spec));
   const bool denoises = job.latents.decode.empty();
   if (denoises) {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     selector_ = selector;
     problems_ = plan.problems;
   }
@@ -247,7 +247,7 @@ Pipeline& Session::pipeline_for(const Family& family, const Request& request, co
   }
   std::vector<Request> expected;
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     expected = expected_;
   }
   std::erase_if(expected, [&](Request& r) { return r.model != request.model || !resolves(family, r); });

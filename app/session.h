@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "app/measured_mutex.h"
 #include "pipelines/footprint.h"
 #include "pipelines/progress.h"
 #include "pipelines/registry.h"
@@ -58,6 +59,9 @@ class Session {
   // loads.
   void require_memory(const Plan& plan, const at::Device& device) const;
 
+  // Seconds that a caller or the worker waited for the other.
+  double longest_wait() const { return mutex_.longest_wait(); }
+
  private:
   struct Job {
     JobId id = 0;
@@ -84,7 +88,7 @@ class Session {
   MemoryFor memory_;
   Loaded loaded_;  // the worker's own
 
-  std::mutex mutex_;
+  MeasuredMutex mutex_;
   std::condition_variable_any jobs_changed_, progress_changed_;
   std::deque<std::shared_ptr<Job>> jobs_;
   std::vector<Request> expected_;

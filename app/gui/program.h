@@ -44,8 +44,8 @@ class Program {
   // Once a frame: what workers said goes into the state, the next job starts, the state is saved.
   void update();
   void execute(const std::vector<ui::Action>& actions);
-  bool finished() const;  // the window may go
-  double longest_lock_wait() const { return inbox_.longest_wait(); }
+  bool finished() const;             // the window may go
+  double longest_lock_wait() const;  // seconds, of any lock that a frame takes
   void wait_idle();  // for tests: until no slow work is left; its results still await update()
 
   // For what runs on the workers' behalf.

@@ -2,7 +2,6 @@
 #include "app/gui/tasks/worker.h"
 
 #include <algorithm>
-#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -10,17 +9,14 @@ namespace sagelab::gui {
 
 void Inbox::post(Apply apply) {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     waiting_.push_back(std::move(apply));
   }
   wake_();
 }
 
 std::vector<Apply> Inbox::take() {
-  const auto start = std::chrono::steady_clock::now();
-  const std::lock_guard lock(mutex_);
-  const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
-  longest_wait_ = std::max(longest_wait_, waited.count());
+  const std::scoped_lock lock(mutex_);
   return std::exchange(waiting_, {});
 }
 
@@ -30,7 +26,7 @@ Worker::Worker(Inbox& inbox, Failure failed) : inbox_(inbox), failed_(std::move(
 
 Worker::~Worker() {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     std::erase_if(tasks_, [](const Task& task) { return !task.keep; });
   }
   thread_.request_stop();
@@ -38,7 +34,7 @@ Worker::~Worker() {
 }
 
 void Worker::add(const std::string& key, Work work, bool keep) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   if (!key.empty()) std::erase_if(tasks_, [&](const Task& task) { return task.key == key; });
   tasks_.push_back({key, std::move(work), keep});
   changed_.notify_one();

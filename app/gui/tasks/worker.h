@@ -6,10 +6,11 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "app/measured_mutex.h"
 
 namespace sagelab::gui {
 
@@ -23,11 +24,10 @@ class Inbox {
   explicit Inbox(std::function<void()> wake) : wake_(std::move(wake)) {}
   void post(Apply apply);
   std::vector<Apply> take();
-  double longest_wait() const { return longest_wait_; }  // seconds of take() for the lock
+  double longest_wait() const { return mutex_.longest_wait(); }  // seconds of anyone for the lock
 
  private:
-  double longest_wait_ = 0;
-  std::mutex mutex_;
+  MeasuredMutex mutex_;
   std::vector<Apply> waiting_;
   std::function<void()> wake_;
 };
@@ -44,7 +44,8 @@ class Worker {
   // key: a task of the same key that has not begun is replaced; empty: none is.
   // keep: done even if the program ends first.
   void add(const std::string& key, Work work, bool keep = false);
-  void wait_idle();  // for tests
+  void wait_idle();                                              // for tests
+  double longest_wait() const { return mutex_.longest_wait(); }  // seconds of anyone for the lock
 
  private:
   struct Task {
@@ -55,7 +56,7 @@ class Worker {
   void run(const std::stop_token& stop);
   Inbox& inbox_;
   Failure failed_;
-  std::mutex mutex_;
+  MeasuredMutex mutex_;
   std::condition_variable_any changed_, idle_;
   std::deque<Task> tasks_;
   bool working_ = false;
