@@ -250,8 +250,10 @@ Pipeline& Session::pipeline_for(const Family& family, const Request& request, co
     const std::scoped_lock lock(mutex_);
     expected = expected_;
   }
-  std::erase_if(expected, [&](Request& r) { return r.model != request.model || !resolves(family, r); });
-  loaded_.pipeline->expect(std::move(expected));
+  std::vector<Request> possible;
+  for (auto& next : expected)
+    if (next.model == request.model && resolves(family, next)) possible.push_back(std::move(next));
+  loaded_.pipeline->expect(std::move(possible));
   return *loaded_.pipeline;
 }
 

@@ -17,8 +17,8 @@
 #include <thread>
 #include <vector>
 
-#include "app/measured_mutex.h"
 #include "pipelines/footprint.h"
+#include "pipelines/measured_mutex.h"
 #include "pipelines/progress.h"
 #include "pipelines/registry.h"
 

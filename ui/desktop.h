@@ -37,8 +37,7 @@ class Desktop {
   void paste(Actions& actions);
 
   std::unique_ptr<Panels> panels_;
-  size_t told_apart_ = 0;  // backends
-  size_t backends_ = 0;    // whose colours are told apart
+  size_t backends_ = 0;  // whose colours are told apart
   bool arranged_ = false, afresh_ = false, narrow_ = false, dark_ = true;
   float scale_ = 1;
   int front_ = 0;  // frames until the panels that one starts with are put in front

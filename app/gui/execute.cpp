@@ -253,7 +253,14 @@ struct Program::Doing {
     }
   }
   void operator()(const act::SetPolicy& what) const {
-    p.state_.policy = p.painted_ = what.policy;
+    auto& painted = p.painted_.cells;
+    const size_t shown = p.state_.policy.cells.size(), given = what.policy.cells.size();
+    p.state_.policy = what.policy;
+    // Where fewer steps show fewer ranges than there are, those that one stands for are painted with it.
+    if (given != shown || painted.size() <= shown)
+      p.painted_ = what.policy;
+    else
+      for (size_t c = 0; c < painted.size(); ++c) painted[c] = what.policy.cells[c * shown / painted.size()];
     p.changed_ = true;
   }
   void operator()(const act::Compare& what) const {

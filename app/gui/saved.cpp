@@ -90,7 +90,6 @@ void Program::restore_state(const json& saved) {
     state_.request = request_from_json(saved.at("request"));
     state_.paused = saved.at("paused");
     saved.at("compared").get_to(state_.compared);
-    if (saved.contains("policy")) state_.policy = painted_ = policy_from_json(saved.at("policy"));
     const auto results = store_->results();
     for (const auto& entry : saved.at("jobs")) {
       auto job = job_from_json(entry);
@@ -108,6 +107,9 @@ void Program::restore_state(const json& saved) {
       state_.log.push_back("the queue is as it was left; press play to go on");
     }
     for (const std::string path : saved.at("models")) add_model(path, false);
+    if (saved.contains("policy")) state_.policy = painted_ = policy_from_json(saved.at("policy"));
+  } catch (const std::out_of_range&) {
+    state_.log.push_back("the policy is not as this version writes it");
   } catch (const json::exception&) {
     throw Error("state.json is not as this version writes it");
   }

@@ -163,7 +163,7 @@ void Canvas::toggle_difference() {
     mode = without_;
     return;
   }
-  if (mode != Mode::Single) without_ = mode;
+  without_ = mode == Mode::Single ? before_ : mode;
   mode = Mode::Difference;
 }
 

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "app/measured_mutex.h"
+#include "pipelines/measured_mutex.h"
 
 namespace sagelab::gui {
 

@@ -60,6 +60,9 @@ TEST(Strip, PartsOfItsWidth) {
 TEST(Strip, StepsHaveThreeDigits) {
   EXPECT_EQ(step_text(123.4), "123 s");
   EXPECT_EQ(step_text(1234), "1234 s");
+  EXPECT_EQ(step_text(.9996), "1.00 s");
+  EXPECT_EQ(step_text(9.996), "10.0 s");
+  EXPECT_EQ(step_text(99.96), "100 s");
   EXPECT_EQ(step_text(12.34), "12.3 s");
   EXPECT_EQ(step_text(1), "1.00 s");
   EXPECT_EQ(step_text(.5128), "513 ms");

@@ -9,7 +9,8 @@ rm -rf "$out"
 mkdir -p "$out"
 export XDG_STATE_HOME="$out/xdg"
 state=$out/xdg/sagelab
-trap 'kill -9 $pid 2>/dev/null || true' EXIT
+desktop=
+trap 'kill -9 $pid $desktop 2>/dev/null || true' EXIT
 
 fail() {
   ffmpeg -v error -y -f x11grab -i "$DISPLAY" -frames:v 1 "$out/failed.png" 2>/dev/null || true
@@ -138,6 +139,6 @@ ffmpeg -v error -y -f rawvideo -pix_fmt rgb24 -video_size "$(size_of WIDTH)x$(si
   -frames:v 1 "$out/doubled.png"
 closes
 find "$state" -name '*-192dpi.ini' | grep -q . || fail "the layout of this display is not kept by itself"
-kill $desktop
+kill $desktop || true
 trap - EXIT
 echo "generated, killed, restored, arranged and closed"

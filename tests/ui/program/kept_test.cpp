@@ -70,6 +70,14 @@ TEST_F(KeptPolicy, OverOtherStepsWhatIsPaintedStays) {
   EXPECT_EQ(ui::spec_of(state().policy), "sdpa") << "other layers are another picture";
 }
 
+TEST_F(KeptPolicy, PaintedOverFewStepsItHasItsRangesAgainOverMany) {
+  choose(1);
+  paint();
+  set_steps(30);
+  EXPECT_EQ(state().policy.columns, (std::vector<int>{0, 10, 20}));
+  EXPECT_EQ(ui::spec_of(state().policy), "reference");
+}
+
 TEST_F(KeptPolicy, IsThereAtTheNextStart) {
   choose(30);
   const auto painted = paint();

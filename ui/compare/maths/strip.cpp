@@ -52,9 +52,11 @@ std::string ssim_text(double ssim) {
 }
 
 std::string step_text(double seconds) {
-  const bool below = seconds < 1;
-  const double shown = below ? seconds * 1e3 : seconds;
-  const int whole = shown > 0 ? int(std::floor(std::log10(shown))) + 1 : 1;  // digits before the point
+  const double rounded = std::stod(fmt::format("{:.2e}", seconds));  // digits are counted of what is shown
+  const bool below = rounded < 1;
+  const double scale = below ? 1e3 : 1, shown = seconds * scale;
+  const int whole =
+      rounded > 0 ? int(std::floor(std::log10(rounded * scale))) + 1 : 1;  // digits before the point
   return fmt::format("{:.{}f} {}", shown, std::max(3 - whole, 0), below ? "ms" : "s");
 }
 

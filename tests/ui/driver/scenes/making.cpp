@@ -102,6 +102,8 @@ void switches(ImGuiTestContext* c) {
   const auto grey =
       std::find_if(backends.begin(), backends.end(), [](const auto& b) { return !b.reason.empty(); });
   IM_CHECK(grey != backends.end());
+  const auto item = c->ItemInfo(fmt::format("//Attention/{}/###use", grey->spec).c_str());
+  IM_CHECK(item.ID != 0 && (item.ItemFlags & ImGuiItemFlags_Disabled));
   c->ItemClick(fmt::format("//Attention/{}/###use", grey->spec).c_str(), 0, ImGuiTestOpFlags_NoError);
   c->Yield(2);
   IM_CHECK_STR_EQ(d.state().jobs[0].attention.c_str(), "sdpa");
