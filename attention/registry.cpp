@@ -7,6 +7,7 @@
 
 #include "attention/aten/reference.h"
 #include "attention/aten/sdpa.h"
+#include "attention/aten/unfused.h"
 #include "attention/sage2/sage2.h"
 #include "attention/spec.h"
 #include "attention/wrap/check.h"
@@ -52,8 +53,9 @@ constexpr std::array<Entry, 13> kBackends{{
 struct Maker {
   std::string_view name;
   BackendPtr (*make)(Arguments&);
+  bool offered = true;  // to whoever names what there is not; one for benches alone is not
 };
-constexpr std::array<Maker, 7> kMakers{{
+constexpr std::array<Maker, 8> kMakers{{
     {"sdpa", make_sdpa},
     {"sage2", make_sage2},
     {"reference", make_reference},
@@ -61,6 +63,7 @@ constexpr std::array<Maker, 7> kMakers{{
     {"check", make_check},
     {"timed", make_timed},
     {"schedule", make_schedule},
+    {"unfused", make_unfused, false},
 }};
 
 }  // namespace
@@ -89,7 +92,7 @@ BackendPtr make_backend(const Spec& spec, std::string_view text) {
   std::string known;
   for (const Maker& m : kMakers) {
     if (m.name == spec.name) return m.make(arguments);
-    known += (known.empty() ? "" : ", ") + std::string(m.name);
+    if (m.offered) known += (known.empty() ? "" : ", ") + std::string(m.name);
   }
   arguments.fail(fmt::format("there is no backend '{}'", spec.name), spec.position, "there are " + known);
 }

@@ -23,7 +23,7 @@ std::string outcome(std::string_view text) {
 TEST(Spec, NamesMakeThemselvesAgain) {
   for (const char* text :
        {"sdpa", "sdpa(flash)", "sdpa(cudnn)", "sdpa(efficient)", "sdpa(math)", "reference",
-        "prefer(sdpa(flash),sdpa)", "timed(prefer(sdpa(cudnn),sdpa(flash),reference))",
+        "prefer(sdpa(flash),sdpa)", "timed(prefer(sdpa(cudnn),sdpa(flash),reference))", "unfused(sdpa(math))",
         "check(sdpa,reference)", "check(sdpa,reference,rows=all)", "check(sdpa,reference,rows=32,seed=9)",
         "schedule(steps=0-4:sdpa,layers=0+last:sdpa(math),else:reference)",
         "schedule(steps=0-4+7+9-last:timed(sdpa),else:check(sdpa,reference))", "schedule(else:sdpa)"}) {
@@ -92,6 +92,10 @@ TEST(Spec, WhatNobodyReadsIsAnError) {
       outcome("timed(sdpa,sdpa)"),
       "attention 'timed(sdpa,sdpa)': 'timed' has no use for 'sdpa' at position 12 | it takes one backend");
   EXPECT_EQ(outcome("timed"), "attention 'timed': timed needs a backend at position 1 | ");
+  EXPECT_EQ(outcome("unfused"), "attention 'unfused': unfused needs a backend at position 1 | ");
+  EXPECT_EQ(outcome("unfused(sdpa,sdpa)"),
+            "attention 'unfused(sdpa,sdpa)': 'unfused' has no use for 'sdpa' at position 14 | "
+            "it takes one backend");
   EXPECT_EQ(outcome("prefer(sdpa)"),
             "attention 'prefer(sdpa)': prefer needs two backends or more at position 1 | ");
   EXPECT_EQ(outcome("check(sdpa)"), "attention 'check(sdpa)': check needs two backends at position 1 | ");

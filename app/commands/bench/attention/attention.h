@@ -38,7 +38,7 @@ struct Row {
   std::string spec, served;
   std::string reason;            // why there are no figures; empty where there are
   bool failed = false;           // it should have run, and did not, or gave values that are not finite
-  std::optional<Timing> run;     // from q, k and v as they are drawn
+  std::optional<Timing> run;     // from q, k and v as they are drawn; of a joint call all of it
   std::optional<Timing> kernel;  // the attention kernel alone, where it has operands to be made ready before
   attention::Errors errors;
 };
@@ -56,6 +56,7 @@ int input_sets(int64_t bytes, int64_t cache_bytes);
 
 struct Title {
   std::string device, dtype;  // "NVIDIA H200 (cuda:0)", "bf16"
+  bool joint = false;         // the shapes have text
 };
 std::string heading_of(const Title& title, const Settings& settings);  // and what the columns are
 std::string table_of(const Settings& settings, const Result& result);

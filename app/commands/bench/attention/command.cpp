@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "app/commands/bench/attention/attention.h"
 #include "app/commands/bench/bench.h"
@@ -23,10 +24,13 @@ namespace {
 using bench::Settings;
 using bench::Shape;
 
+constexpr int64_t kText = 256;
+
 struct BenchAttentionCommand {
   std::vector<int64_t> tokens, head_dims{128};
   int64_t batch = 0, heads = 0, kv_heads = 0;  // 0: what suits the device
-  bool causal = false;
+  bool causal = false, joint = false;
+  std::optional<int64_t> text;
   std::vector<std::string> backends;
   std::string device = "auto", dtype = "auto", json_file, plot_file;
   Settings settings;
@@ -48,6 +52,29 @@ struct BenchAttentionCommand {
     if (heads % kv_heads != 0)
       throw UsageError(fmt::format("{} heads are no multiple of {} of k and v", heads, kv_heads),
                        "choose --kv-heads that divides --heads");
+    check_joint();
+  }
+
+  void check_joint() const {
+    if (text && !joint) throw UsageError("--text is of joint calls", "add --joint");
+    if (!joint) return;
+    if (causal) throw UsageError("joint calls have no causal mask", "leave out --joint or --causal");
+    if (kv_heads != heads)
+      throw UsageError(
+          fmt::format("joint calls have as many heads of k and v as of q, not {} for {}", kv_heads, heads),
+          "leave out --joint or --kv-heads");
+    for (const auto dim : head_dims)
+      if (dim % 2 != 0)
+        throw UsageError(fmt::format("RoPE turns pairs, and {} is odd", dim), "choose an even --head-dim");
+    const int64_t fewest = *std::min_element(tokens.begin(), tokens.end());
+    if (text && *text > fewest)
+      throw UsageError(fmt::format("{} tokens of text are more than the {} of --seq", *text, fewest),
+                       fmt::format("choose --text from 0 to {}", fewest));
+  }
+
+  std::optional<int64_t> text_of(int64_t count) const {
+    if (!joint) return {};
+    return text.value_or(std::min(kText, count / 2));
   }
 
   std::vector<Shape> shapes() const {
@@ -59,7 +86,8 @@ struct BenchAttentionCommand {
                        .kv_heads = kv_heads,
                        .tokens = n,
                        .head_dim = dim,
-                       .causal = causal});
+                       .causal = causal,
+                       .text = text_of(n)});
     return all;
   }
 
@@ -100,7 +128,7 @@ struct BenchAttentionCommand {
     for (const auto& file : {json_file, plot_file})
       if (!file.empty()) media::probe_whole(file);
     catch_interrupt();
-    const bench::Title title{device_title(settings.target.device), dtype_name(settings.target.dtype)};
+    const bench::Title title{device_title(settings.target.device), dtype_name(settings.target.dtype), joint};
     print(heading_of(title, settings));
     std::vector<bench::Result> results;
     for (const auto& shape : shapes()) {
@@ -147,6 +175,12 @@ void add_bench_attention(CLI::App& bench, int& exit_code) {
   command->add_option("--kv-heads", state->kv_heads, "of k and v [as many as of q]")
       ->check(CLI::PositiveNumber);
   command->add_flag("--causal", state->causal, "with a causal mask");
+  command->add_flag(
+      "--joint", state->joint,
+      "whole joint calls of text, then the rest: RMS norm of q and k, RoPE of the rest on a square "
+      "grid, concatenation and attention");
+  command->add_option("--text", state->text, "tokens of text among those of a joint call [256, at most half]")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--backends", state->backends, "specs [every backend of `info` that can run]")
       ->expected(1, -1);
   command->add_option("--distribution", state->settings.distribution, distribution_help())

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <deque>
 #include <functional>
+#include <limits>
 
 #include "app/commands/bench/attention/attention.h"
 #include "app/commands/bench/timing.h"
@@ -60,7 +61,7 @@ class Timer {
 // One backend at one shape.
 class Contest {
  public:
-  Contest(const Candidate& candidate, const std::vector<attention::Call>& sets, const Settings& settings)
+  Contest(const Candidate& candidate, const std::vector<Inputs>& sets, const Settings& settings)
       : backend_(candidate.backend), sets_(sets), settings_(settings) {
     row_.spec = candidate.spec;
   }
@@ -70,10 +71,13 @@ class Contest {
   // Runs once and compares with the truth.
   void look(const at::Tensor& rows, const at::Tensor& exact) {
     guard([&] {
-      row_.reason = backend_->unsupported(attention::problem_of(sets_.front()));
+      row_.reason = backend_->unsupported(attention::problem_of(sets_.front().call));
       if (!row_.reason.empty()) return;
+      // What an earlier backend wrote is not this one's.
+      if (const auto& shared = sets_.front().out; shared.defined())
+        shared.fill_(std::numeric_limits<double>::quiet_NaN());
       attention::Recorder recorder;
-      const auto out = backend_->run(sets_.front(), recorder).out.index_select(1, rows).to(at::kDouble);
+      const auto out = run_on(sets_.front(), *backend_, recorder).index_select(1, rows).to(at::kDouble);
       row_.errors = attention::errors_from(attention::error_figures(out, exact));
       row_.served = recorder.last_served();
       if (std::isfinite(row_.errors.rmse)) return;
@@ -87,11 +91,11 @@ class Contest {
       const auto device = settings_.target.device;
       run_.emplace(device, [this](int set) {
         attention::Recorder recorder;
-        backend_->run(sets_[size_t(set)], recorder);
+        run_on(sets_[size_t(set)], *backend_, recorder);
       });
       run_->plan(settings_);
-      for (const auto& call : sets_)
-        if (auto kernel = backend_->prepared(call)) kernels_.push_back(std::move(kernel));
+      for (const auto& inputs : sets_)
+        if (auto kernel = backend_->prepared(inputs.call)) kernels_.push_back(std::move(kernel));
       if (kernels_.size() != sets_.size()) return;
       kernel_.emplace(device, [this](int set) { kernels_[size_t(set)](); });
       kernel_->plan(settings_);
@@ -130,7 +134,7 @@ class Contest {
   }
 
   attention::BackendPtr backend_;
-  const std::vector<attention::Call>& sets_;
+  const std::vector<Inputs>& sets_;
   const Settings& settings_;
   Row row_;
   std::vector<std::function<void()>> kernels_;
@@ -164,10 +168,10 @@ Result measure(const Shape& shape, const Settings& settings) {
   const c10::InferenceMode inference;
   const c10::DeviceGuard guard(settings.target.device);
   const auto options = at::TensorOptions().device(settings.target.device).dtype(settings.target.dtype);
-  std::vector<attention::Call> sets{draw(shape, settings.distribution, settings.seed, options)};
-  const int count = input_sets(bytes_of(sets.front()), settings.cache_bytes);
+  std::vector<Inputs> sets{draw_inputs(shape, settings.distribution, settings.seed, options)};
+  const int count = input_sets(bytes_of(sets.front().call), settings.cache_bytes);
   for (int i = 1; i < count; ++i)
-    sets.push_back(draw(shape, settings.distribution, settings.seed + uint64_t(i), options));
+    sets.push_back(draw_inputs(shape, settings.distribution, settings.seed + uint64_t(i), options));
   const auto rows = sample_rows(shape.tokens, settings.rows, settings.seed, settings.target.device);
   const auto exact = exact_rows(sets.front(), rows);
 

@@ -23,19 +23,22 @@ const Row* find(const Result& result, std::string_view spec) {
   return nullptr;
 }
 
-// How many times as fast as the baseline, which is one kernel; nothing where that did not run.
-std::optional<double> ratio(const Result& result, std::string_view baseline,
-                            const std::optional<Timing>& timing) {
-  const auto* row = find(result, baseline);
-  if (row == nullptr || !timing) return {};
-  return row->run->median / timing->median;
+using Which = std::optional<Timing> Row::*;  // end to end, or the kernel alone
+
+// How many times as fast as the baseline end to end; nothing where that did not run, nor for a kernel alone
+// where that is a joint call, which is more than a kernel.
+std::optional<double> ratio(const Result& result, std::string_view baseline, const Row& row, Which which) {
+  const auto* other = find(result, baseline);
+  if (other == nullptr || !(row.*which) || (result.shape.text && which == &Row::kernel)) return {};
+  return other->run->median / (row.*which)->median;
 }
 
-json timing_json(const Result& result, const std::optional<Timing>& timing) {
+json timing_json(const Result& result, const Row& row, Which which) {
+  const auto& timing = row.*which;
   if (!timing) return nullptr;
   json ratios = json::object();
   for (const auto* baseline : kBaselines)
-    if (const auto r = ratio(result, baseline, timing)) ratios[baseline] = *r;
+    if (const auto r = ratio(result, baseline, row, which)) ratios[baseline] = *r;
   return {{"seconds", {{"median", timing->median}, {"min", timing->min}, {"max", timing->max}}},
           {"repeats", timing->repeats},
           {"operations_per_second", operations(result.shape) / timing->median},
@@ -46,8 +49,8 @@ json row_json(const Result& result, const Row& row) {
   json out{{"backend", row.spec}, {"reason", row.reason.empty() ? json(nullptr) : json(row.reason)}};
   if (!row.run) return out;
   out["served"] = row.served;
-  out["end_to_end"] = timing_json(result, row.run);
-  out["kernel"] = timing_json(result, row.kernel);
+  out["end_to_end"] = timing_json(result, row, &Row::run);
+  out["kernel"] = timing_json(result, row, &Row::kernel);
   out["errors"] = {{"cosine", row.errors.cosine},
                    {"one_minus_cosine", 1 - row.errors.cosine},
                    {"relative_l1", row.errors.relative_l1},
@@ -59,8 +62,8 @@ json row_json(const Result& result, const Row& row) {
 std::string shape_line(const Result& result) {
   const auto& s = result.shape;
   return fmt::format(
-      "{} tokens, head dim {}, batch {}, {} heads{}, {}: {:.4g} TOP a call, {} set{} of inputs", s.tokens,
-      s.head_dim, s.batch, s.heads,
+      "{} tokens{}, head dim {}, batch {}, {} heads{}, {}: {:.4g} TOP a call, {} set{} of inputs", s.tokens,
+      s.text ? fmt::format(", {} of them text", *s.text) : "", s.head_dim, s.batch, s.heads,
       s.heads == s.kv_heads ? "" : fmt::format(" over {} of k and v", s.kv_heads),
       s.causal ? "causal" : "full", operations(s) * 1e-12, result.input_sets,
       result.input_sets == 1 ? "" : "s");
@@ -70,18 +73,20 @@ std::string cell(const std::optional<double>& value, const char* format, int wid
   return fmt::format("{:>{}}", value ? fmt::format(fmt::runtime(format), *value) : "-", width);
 }
 
-std::string timing_cells(const Result& result, const std::optional<Timing>& timing) {
+std::string timing_cells(const Result& result, const Row& row, Which which) {
+  const auto& timing = row.*which;
   const auto of = [&](double factor) {
     return timing ? std::optional(timing->median * factor) : std::nullopt;
   };
   const auto rate = timing ? std::optional(operations(result.shape) / timing->median * 1e-12) : std::nullopt;
   std::string out = cell(of(1e3), "{:.4g}", 11) + cell(rate, "{:.4g}", 10);
-  for (const auto* baseline : kBaselines) out += cell(ratio(result, baseline, timing), "{:.3f}", 8);
+  for (const auto* baseline : kBaselines) out += cell(ratio(result, baseline, row, which), "{:.3f}", 8);
   return out;
 }
 
 std::string title_line(const Title& title, const Settings& settings) {
-  return fmt::format("attention on {}, {}, {} inputs (seed {})", title.device, title.dtype,
+  return fmt::format("attention{} on {}, {}, {} inputs (seed {})",
+                     title.joint ? " with norm, RoPE and concatenation" : "", title.device, title.dtype,
                      settings.distribution, settings.seed);
 }
 
@@ -96,16 +101,15 @@ std::string rows_table(const Result& result, size_t width) {
       continue;
     }
     out += fmt::format("{:<{}}{}{}{:>11.2e}{:>10.2e}{:>10.2e}", row.spec, width,
-                       timing_cells(result, row.run), timing_cells(result, row.kernel), 1 - row.errors.cosine,
-                       row.errors.relative_l1, row.errors.rmse);
+                       timing_cells(result, row, &Row::run), timing_cells(result, row, &Row::kernel),
+                       1 - row.errors.cosine, row.errors.relative_l1, row.errors.rmse);
     out += row.served == row.spec ? "\n" : fmt::format("  by {}\n", row.served);
   }
   return out;
 }
 
 // TOPS of one backend over the tokens of the group, end to end or of its kernel.
-Series series_of(const std::string& spec, const std::vector<const Result*>& group,
-                 std::optional<Timing> Row::*timing) {
+Series series_of(const std::string& spec, const std::vector<const Result*>& group, Which timing) {
   Series series{.name = spec, .points = {}, .dashed = false, .colour_of = {}};
   for (const auto* result : group)
     for (const auto& row : result->rows)
@@ -134,11 +138,16 @@ Panel panel_of(const Settings& settings, const std::vector<const Result*>& group
 
 std::string heading_of(const Title& title, const Settings& settings) {
   std::string out = title_line(title, settings) + "\n";
+  out += title.joint
+             ? "end to end: a joint call, with norm and RoPE of q and k and the concatenation of text and "
+               "the rest\n"
+               "kernel: attention alone, on operands made ready before; no joint call is compared with it\n"
+             : "end to end: a call on q, k and v as they are; kernel: attention alone, on operands made "
+               "ready before\n";
   out += fmt::format(
-      "end to end: a call on q, k and v as they are; kernel: attention alone, on operands made ready before\n"
       "ms, median of up to {}; /cudnn, /flash: times as fast as sdpa(cudnn), sdpa(flash) end to end\n"
-      "errors: against fp64 on up to {} rows of each head\n",
-      settings.repeat, settings.rows);
+      "errors: against fp64{} on up to {} rows of each head\n",
+      settings.repeat, title.joint ? ", of norm and RoPE too," : "", settings.rows);
   if (settings.target.device.is_cpu())
     out += "kernels made for GPUs are emulated on the CPU: their quality counts here, not their speed\n";
   return out;
@@ -159,6 +168,7 @@ json to_json(const Title& title, const Settings& settings, const std::vector<Res
                              {"tokens", s.tokens},
                              {"head_dim", s.head_dim},
                              {"causal", s.causal},
+                             {"joint", s.text ? json{{"text", *s.text}} : json(nullptr)},
                              {"operations", operations(s)},
                              {"input_sets", result.input_sets},
                              {"backends", rows}});
