@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "app/failure.h"
 #include "app/replay/made.h"
 #include "app/report/report.h"
@@ -81,7 +83,7 @@ Session::Session(FindFamily find_family, MemoryFor memory)
 
 Session::~Session() {
   {
-    const std::scoped_lock lock(mutex_);
+    const std::scoped_lock lock(jobs_mutex_);
     for (const auto& job : jobs_) job->stop.request_stop();
     if (running_) running_->stop.request_stop();
   }
@@ -90,7 +92,7 @@ Session::~Session() {
 }
 
 JobId Session::submit(Request request, Latents latents, attention::Capturing capture, StepHooks hooks) {
-  const std::scoped_lock lock(mutex_);
+  const std::scoped_lock lock(jobs_mutex_);
   auto job = std::make_shared<Job>();
   job->id = ++last_id_;
   job->latents = std::move(latents);
@@ -104,7 +106,7 @@ JobId Session::submit(Request request, Latents latents, attention::Capturing cap
 }
 
 void Session::expect(std::vector<Request> requests) {
-  const std::scoped_lock lock(mutex_);
+  const std::scoped_lock lock(jobs_mutex_);
   expected_ = std::move(requests);
 }
 
@@ -113,7 +115,7 @@ std::optional<Progress> Session::poll() {
 }
 
 std::optional<Progress> Session::wait(std::chrono::milliseconds timeout) {
-  std::unique_lock lock(mutex_);
+  std::unique_lock lock(progress_mutex_);
   if (timeout.count() > 0) progress_changed_.wait_for(lock, timeout, [this] { return !progress_.empty(); });
   if (progress_.empty()) return std::nullopt;
   auto progress = std::move(progress_.front());
@@ -122,7 +124,7 @@ std::optional<Progress> Session::wait(std::chrono::milliseconds timeout) {
 }
 
 void Session::cancel(JobId id) {
-  const std::scoped_lock lock(mutex_);
+  const std::scoped_lock lock(jobs_mutex_);
   if (running_ && running_->id == id) running_->stop.request_stop();
   for (const auto& job : jobs_)
     if (job->id == id) job->stop.request_stop();
@@ -130,7 +132,7 @@ void Session::cancel(JobId id) {
 
 bool Session::set_attention(std::string_view spec) {
   auto backend = attention::make_backend(spec);
-  const std::scoped_lock lock(mutex_);
+  const std::scoped_lock lock(attention_mutex_);
   if (!selector_) return false;
   for (const auto& problem : problems_) attention::require_supported(*backend, problem);
   selector_->set(std::move(backend));
@@ -138,21 +140,25 @@ bool Session::set_attention(std::string_view spec) {
 }
 
 void Session::stop_switching() {
-  const std::scoped_lock lock(mutex_);
+  const std::scoped_lock lock(attention_mutex_);
   selector_.reset();
 }
 
 void Session::say(JobId job, decltype(Progress::what) what) {
-  const std::scoped_lock lock(mutex_);
+  const std::scoped_lock lock(progress_mutex_);
   progress_.push_back({job, std::move(what)});
   progress_changed_.notify_all();
+}
+
+double Session::longest_wait() const {
+  return std::max(jobs_mutex_.longest_wait(), attention_mutex_.longest_wait());
 }
 
 void Session::work(const std::stop_token& stop) {
   for (;;) {
     std::shared_ptr<Job> job;
     {
-      std::unique_lock lock(mutex_);
+      std::unique_lock lock(jobs_mutex_);
       jobs_changed_.wait(lock, stop, [this] { return !jobs_.empty(); });
       if (jobs_.empty()) return;
       job = running_ = jobs_.front();
@@ -178,7 +184,7 @@ void Session::run(const std::shared_ptr<Job>& job) {
     end = std::move(failed);
   }
   {
-    const std::scoped_lock lock(mutex_);
+    const std::scoped_lock lock(jobs_mutex_);
     running_.reset();
   }
   stop_switching();
@@ -205,9 +211,10 @@ Frames Session::make_frames(Job& job, std::string& saved_latents) {
   const auto selector = std::make_shared<attention::Selector>(attention::make_backend(spec));
   const bool denoises = job.latents.decode.empty();
   if (denoises) {
-    const std::scoped_lock lock(mutex_);
+    auto problems = plan.problems;
+    const std::scoped_lock lock(attention_mutex_);
     selector_ = selector;
-    problems_ = plan.problems;
+    problems_.swap(problems);
   }
   attention::Recorder recorder;
   Measurements measurements;
@@ -247,7 +254,7 @@ Pipeline& Session::pipeline_for(const Family& family, const Request& request, co
   }
   std::vector<Request> expected;
   {
-    const std::scoped_lock lock(mutex_);
+    const std::scoped_lock lock(jobs_mutex_);
     expected = expected_;
   }
   std::vector<Request> possible;

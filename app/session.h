@@ -59,8 +59,8 @@ class Session {
   // loads.
   void require_memory(const Plan& plan, const at::Device& device) const;
 
-  // Seconds that a caller or the worker waited for the other.
-  double longest_wait() const { return mutex_.longest_wait(); }
+  // Seconds in which the thread that made this session waited for the worker, wait() apart.
+  double longest_wait() const;
 
  private:
   struct Job {
@@ -88,14 +88,22 @@ class Session {
   MemoryFor memory_;
   Loaded loaded_;  // the worker's own
 
-  MeasuredMutex mutex_;
-  std::condition_variable_any jobs_changed_, progress_changed_;
+  // Three locks, so that who submits or switches meets the worker at a job's ends alone, not at each thing
+  // that it says.
+  MeasuredMutex jobs_mutex_;
+  std::condition_variable_any jobs_changed_;
   std::deque<std::shared_ptr<Job>> jobs_;
   std::vector<Request> expected_;
   std::shared_ptr<Job> running_;
+
+  MeasuredMutex attention_mutex_;
   std::shared_ptr<attention::Selector> selector_;  // of the running job
   std::vector<attention::Problem> problems_;       // of its attention
+
+  std::mutex progress_mutex_;
+  std::condition_variable progress_changed_;
   std::deque<Progress> progress_;
+
   JobId last_id_ = 0;
   std::jthread worker_;
 };

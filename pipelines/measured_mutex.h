@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mutex that tells how long it was waited for.
+// A mutex that tells how long the thread that made it has waited for it: the one that must not.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
+#include <thread>
 
 namespace sagelab {
 
@@ -15,15 +16,17 @@ class MeasuredMutex {
     if (mutex_.try_lock()) return;
     const auto start = std::chrono::steady_clock::now();
     mutex_.lock();
+    if (std::this_thread::get_id() != maker_) return;
     const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
-    longest_wait_ = std::max(longest_wait_.load(), waited.count());  // by its holder alone
+    longest_wait_ = std::max(longest_wait_.load(), waited.count());
   }
   bool try_lock() { return mutex_.try_lock(); }
   void unlock() { mutex_.unlock(); }
-  // Seconds, of whoever waited for it.
+  // Seconds.
   double longest_wait() const { return longest_wait_; }
 
  private:
+  const std::thread::id maker_ = std::this_thread::get_id();
   std::mutex mutex_;
   std::atomic<double> longest_wait_ = 0;
 };

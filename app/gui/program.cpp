@@ -318,11 +318,6 @@ void Program::task_done(ui::Id task) {
   std::erase_if(state_.tasks, [&](const ui::Task& t) { return t.id == task; });
 }
 
-double Program::longest_lock_wait() const {
-  return std::max(
-      {inbox_.longest_wait(), session_.longest_wait(), quick_.longest_wait(), slow_.longest_wait()});
-}
-
 bool Program::finished() const {
   return state_.closing && !state_.running();
 }

@@ -44,8 +44,10 @@ class Program {
   // Once a frame: what workers said goes into the state, the next job starts, the state is saved.
   void update();
   void execute(const std::vector<ui::Action>& actions);
-  bool finished() const;             // the window may go
-  double longest_lock_wait() const;  // seconds, of any lock that a frame takes
+  bool finished() const;  // the window may go
+  // Seconds in which a frame waited for the session's worker. For the others none can: they hold no lock that
+  // it takes.
+  double longest_lock_wait() const { return session_.longest_wait(); }
   void wait_idle();  // for tests: until no slow work is left; its results still await update()
 
   // For what runs on the workers' behalf.

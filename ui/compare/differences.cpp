@@ -6,46 +6,63 @@
 
 namespace sagelab::ui {
 
-Differences::Differences(std::function<void()> made)
-    : tell_(std::move(made)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+Differences::Differences(std::function<void()> made) : tell_(std::move(made)), thread_([this] { run(); }) {}
+
+Differences::~Differences() {
+  ending_ = true;
+  wishes_.post({});  // it may be waiting
+  thread_.join();
+}
 
 std::shared_ptr<const Picture> Differences::of(size_t place, const Wanted& wanted) {
-  used_ = true;
   auto& latest = latest_.at(place);
   if (latest && latest->of == wanted) return latest->picture;
-  const std::lock_guard lock(mutex_);
-  if (done_[place]) latest = std::move(done_[place]);
+  take_made();
   const auto kept =
       std::find_if(kept_.begin(), kept_.end(), [&](const auto& made) { return made && made->of == wanted; });
   if (kept != kept_.end()) {
     latest = *kept;
-    wanted_[place].reset();
-  } else if (wanted_[place] != wanted) {
-    wanted_[place] = wanted;
-    changed_.notify_one();
+    if (asked_[place]) want(place, {});
+  } else if (asked_[place] != wanted) {
+    want(place, wanted);
   }
   return latest ? latest->picture : nullptr;
 }
 
-void Differences::clear() {
-  if (!std::exchange(used_, false)) return;
-  latest_ = {};
-  decltype(kept_) kept;
-  decltype(done_) done;
-  const std::lock_guard lock(mutex_);
-  wanted_ = {};
-  kept.swap(kept_);
-  done.swap(done_);
+void Differences::want(size_t place, std::optional<Wanted> wanted) {
+  asked_[place] = wanted;
+  wishes_.post({place, std::move(wanted)});
 }
 
-int Differences::made() const {
-  const std::lock_guard lock(mutex_);
-  return made_;
+void Differences::take_made() {
+  for (auto& made : done_.take()) {
+    auto& asked = asked_[made->place];
+    if (!asked) continue;  // nobody looks any more
+    if (*asked == made->of) asked.reset();
+    latest_[made->place] = made;
+    wishes_.post({.old = std::exchange(kept_[next_++ % kKept], std::move(made))});
+  }
+}
+
+void Differences::clear() {
+  for (size_t place = 0; place < kPlaces; ++place)
+    if (asked_[place]) want(place, {});
+  done_.take();
+  latest_ = {};
+  kept_ = {};
 }
 
 void Differences::wait_idle() {
-  std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return !working_ && next_place() == kPlaces; });
+  const auto idle = std::make_shared<std::promise<void>>();
+  wishes_.post({.idle = idle});
+  idle->get_future().wait();
+}
+
+void Differences::sort_in() {
+  for (auto& wish : wishes_.take()) {
+    if (wish.place < kPlaces) wanted_[wish.place] = std::move(wish.wanted);
+    if (wish.idle) idle_.push_back(std::move(wish.idle));
+  }
 }
 
 // In turn, so that neither place waits for the other's last wish.
@@ -55,35 +72,25 @@ size_t Differences::next_place() const {
   return kPlaces;
 }
 
-void Differences::run(const std::stop_token& stop) {
-  for (;;) {
-    auto made = std::make_shared<Made>();
-    {
-      std::unique_lock lock(mutex_);
-      working_ = false;
-      if (next_place() == kPlaces) idle_.notify_all();
-      changed_.wait(lock, stop, [&] { return next_place() < kPlaces; });
-      if (stop.stop_requested()) return;
-      last_place_ = next_place();
-      made->of = *wanted_[last_place_];
-      working_ = true;
+void Differences::run() {
+  while (!ending_) {
+    sort_in();
+    const size_t place = next_place();
+    if (place == kPlaces) {
+      for (auto& idle : std::exchange(idle_, {})) idle->set_value();
+      wishes_.wait();
+      continue;
     }
-    const auto& [shown, against, look] = made->of;
-    made->picture = std::make_shared<const Picture>(difference_picture(shown, against, look));
-    take(last_place_, std::move(made));
+    last_place_ = place;
+    const Wanted wanted = *wanted_[place];
+    auto picture =
+        std::make_shared<const Picture>(difference_picture(wanted.shown, wanted.against, wanted.look));
+    ++made_;
+    sort_in();
+    if (wanted_[place] == wanted) wanted_[place].reset();
+    done_.post(std::make_shared<const Made>(Made{place, wanted, std::move(picture)}));
     tell_();
   }
-}
-
-void Differences::take(size_t place, std::shared_ptr<const Made> made) {
-  std::shared_ptr<const Made> old;  // large; freed by this thread, with the lock open
-  const std::lock_guard lock(mutex_);
-  ++made_;
-  auto& wanted = wanted_[place];
-  if (!wanted) return;  // nobody looks any more
-  if (*wanted == made->of) wanted.reset();
-  done_[place] = made;
-  old = std::exchange(kept_[next_++ % kKept], std::move(made));
 }
 
 }  // namespace sagelab::ui

@@ -4,14 +4,15 @@
 #pragma once
 
 #include <array>
-#include <condition_variable>
+#include <atomic>
 #include <functional>
+#include <future>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <thread>
 
 #include "ui/compare/maths/pixels.h"
+#include "ui/platform/mailbox.h"
 
 namespace sagelab::ui {
 
@@ -25,6 +26,7 @@ class Differences {
  public:
   // made: called by the other thread when there is something new to be seen.
   explicit Differences(std::function<void()> made);
+  ~Differences();
   Differences(const Differences&) = delete;
   Differences& operator=(const Differences&) = delete;
 
@@ -32,31 +34,45 @@ class Differences {
   // there, or null. Of wishes that came while another was at work only the last of each place is made.
   std::shared_ptr<const Picture> of(size_t place, const Wanted& wanted);
   void clear();  // none is shown: none is kept
-  int made() const;
+  int made() const { return made_; }
   void wait_idle();  // for tests: until all that is wanted is made
 
  private:
+  static constexpr size_t kPlaces = 2, kKept = 4;  // what two panes show, and what they showed before
   struct Made {
+    size_t place = 0;
     Wanted of;
     std::shared_ptr<const Picture> picture;
   };
-  static constexpr size_t kPlaces = 2, kKept = 4;  // what two panes show, and what they showed before
+  struct Wish {
+    size_t place = kPlaces;                              // kPlaces: of none, the rest is what it is about
+    std::optional<Wanted> wanted = std::nullopt;         // nothing: what was wanted no longer is
+    std::shared_ptr<const Made> old = nullptr;           // large; freed by the thread
+    std::shared_ptr<std::promise<void>> idle = nullptr;  // fulfilled once nothing is wanted
+  };
+  using Wishes = std::array<std::optional<Wanted>, kPlaces>;
 
-  void run(const std::stop_token& stop);
-  size_t next_place() const;  // of what is wanted; kPlaces: nothing is
-  void take(size_t place, std::shared_ptr<const Made> made);
-
-  std::array<std::shared_ptr<const Made>, kPlaces> latest_;  // the window's own
-  bool used_ = false;                                        // since clear(); the window's own too
-  std::function<void()> tell_;
-  mutable std::mutex mutex_;
-  std::condition_variable_any changed_, idle_;
-  std::array<std::optional<Wanted>, kPlaces> wanted_;
-  std::array<std::shared_ptr<const Made>, kPlaces> done_;  // what the window has not taken yet
+  // The window's own.
+  void take_made();
+  void want(size_t place, std::optional<Wanted> wanted);
+  Wishes asked_;
+  std::array<std::shared_ptr<const Made>, kPlaces> latest_;
   std::array<std::shared_ptr<const Made>, kKept> kept_;
-  size_t next_ = 0, last_place_ = 0;
-  int made_ = 0;
-  bool working_ = false;
+  size_t next_ = 0;
+
+  // The thread's own.
+  void run();
+  void sort_in();
+  size_t next_place() const;  // of what is wanted; kPlaces: nothing is
+  Wishes wanted_;
+  size_t last_place_ = 0;
+  std::vector<std::shared_ptr<std::promise<void>>> idle_;
+
+  std::function<void()> tell_;
+  Mailbox<Wish> wishes_;
+  Mailbox<std::shared_ptr<const Made>> done_;
+  std::atomic<int> made_ = 0;
+  std::atomic<bool> ending_ = false;
   std::jthread thread_;
 };
 

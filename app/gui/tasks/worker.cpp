@@ -1,63 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/gui/tasks/worker.h"
 
-#include <algorithm>
 #include <exception>
+#include <future>
 #include <utility>
 
 namespace sagelab::gui {
 
 void Inbox::post(Apply apply) {
-  {
-    const std::scoped_lock lock(mutex_);
-    waiting_.push_back(std::move(apply));
-  }
+  posted_.post(std::move(apply));
   wake_();
 }
 
-std::vector<Apply> Inbox::take() {
-  const std::scoped_lock lock(mutex_);
-  return std::exchange(waiting_, {});
-}
-
 Worker::Worker(Inbox& inbox, Failure failed) : inbox_(inbox), failed_(std::move(failed)) {
-  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  thread_ = std::jthread([this] { run(); });
 }
 
 Worker::~Worker() {
-  {
-    const std::scoped_lock lock(mutex_);
-    std::erase_if(tasks_, [](const Task& task) { return !task.keep; });
-  }
-  thread_.request_stop();
+  ending_ = true;
+  add("", []() -> Apply { return {}; });  // it may be waiting
   thread_.join();
 }
 
 void Worker::add(const std::string& key, Work work, bool keep) {
-  const std::scoped_lock lock(mutex_);
-  if (!key.empty()) std::erase_if(tasks_, [&](const Task& task) { return task.key == key; });
-  tasks_.push_back({key, std::move(work), keep});
-  changed_.notify_one();
+  added_.post({key, std::move(work), keep});
 }
 
 void Worker::wait_idle() {
-  std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return tasks_.empty() && !working_; });
+  std::promise<void> reached;
+  add("", [&]() -> Apply { return reached.set_value(), Apply(); });
+  reached.get_future().wait();
 }
 
-void Worker::run(const std::stop_token& stop) {
+void Worker::sort_in(std::vector<Task> added) {
+  for (auto& task : added) {
+    if (!task.key.empty()) std::erase_if(tasks_, [&](const Task& waits) { return waits.key == task.key; });
+    tasks_.push_back(std::move(task));
+  }
+}
+
+void Worker::run() {
   for (;;) {
-    Task task;
-    {
-      std::unique_lock lock(mutex_);
-      working_ = false;
-      if (tasks_.empty()) idle_.notify_all();
-      changed_.wait(lock, stop, [this] { return !tasks_.empty(); });
-      if (tasks_.empty()) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
-      working_ = true;
+    const bool ending = ending_;  // before the look at what was added: nothing comes after that
+    sort_in(added_.take());
+    if (ending) std::erase_if(tasks_, [](const Task& task) { return !task.keep; });
+    if (tasks_.empty()) {
+      if (ending) return;
+      added_.wait();
+      continue;
     }
+    const Task task = std::move(tasks_.front());
+    tasks_.pop_front();
     Apply apply;
     try {
       apply = task.work();

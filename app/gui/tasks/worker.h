@@ -3,14 +3,14 @@
 // state, which the window's own thread applies.
 #pragma once
 
-#include <condition_variable>
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "pipelines/measured_mutex.h"
+#include "ui/platform/mailbox.h"
 
 namespace sagelab::gui {
 
@@ -23,12 +23,10 @@ class Inbox {
  public:
   explicit Inbox(std::function<void()> wake) : wake_(std::move(wake)) {}
   void post(Apply apply);
-  std::vector<Apply> take();
-  double longest_wait() const { return mutex_.longest_wait(); }  // seconds of anyone for the lock
+  std::vector<Apply> take() { return posted_.take(); }
 
  private:
-  MeasuredMutex mutex_;
-  std::vector<Apply> waiting_;
+  ui::Mailbox<Apply> posted_;
   std::function<void()> wake_;
 };
 
@@ -44,8 +42,7 @@ class Worker {
   // key: a task of the same key that has not begun is replaced; empty: none is.
   // keep: done even if the program ends first.
   void add(const std::string& key, Work work, bool keep = false);
-  void wait_idle();                                              // for tests
-  double longest_wait() const { return mutex_.longest_wait(); }  // seconds of anyone for the lock
+  void wait_idle();  // for tests: until all that was added is done
 
  private:
   struct Task {
@@ -53,13 +50,13 @@ class Worker {
     Work work;
     bool keep = false;
   };
-  void run(const std::stop_token& stop);
+  void run();
+  void sort_in(std::vector<Task> added);
   Inbox& inbox_;
   Failure failed_;
-  MeasuredMutex mutex_;
-  std::condition_variable_any changed_, idle_;
-  std::deque<Task> tasks_;
-  bool working_ = false;
+  ui::Mailbox<Task> added_;
+  std::atomic<bool> ending_ = false;
+  std::deque<Task> tasks_;  // the thread's own
   std::jthread thread_;
 };
 
