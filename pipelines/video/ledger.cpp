@@ -11,7 +11,8 @@
 namespace sagelab {
 
 Ledger::Ledger(const Target& target)
-    : unfolds_small_(target.device.is_cpu() && target.dtype == at::kFloat),
+    : on_cpu_(target.device.is_cpu()),
+      unfolds_small_(on_cpu_ && target.dtype == at::kFloat),
       element_size_(int64_t(c10::elementSize(target.dtype))) {}
 
 Ghost Ledger::make(int64_t c, int64_t t, int64_t h, int64_t w) {
@@ -25,10 +26,10 @@ Ghost Ledger::make(int64_t c, int64_t t, int64_t h, int64_t w) {
   return {{new int64_t(bytes), free}, c, t, h, w};
 }
 
-// The library's own part. oneDNN and cuDNN: input and output in their layout, then the output in ours.
-// LibTorch's path for small fp32 inputs on the CPU: the input unfolded once per tap of the kernel. It takes
-// that path where the first four dimensions [N, C, T, H] of a volume, [N, C, H, W] of a picture, have at
-// most 20480 elements.
+// The library's own part. Input and output in its layout, then the output in ours: oneDNN frees its input
+// before that, cuDNN's two are one workspace. LibTorch's path for small fp32 inputs on the CPU: the input
+// unfolded once per tap of the kernel. It takes that path where the first four dimensions [N, C, T, H] of a
+// volume, [N, C, H, W] of a picture, have at most 20480 elements.
 Ghost Ledger::convolve(const Ghost& x, int64_t out, const Kernel& kernel, bool volume) {
   constexpr int64_t kSmall = 20480;
   const int64_t grown = 2 * kernel.padding - (kernel.places - 1);
@@ -40,7 +41,7 @@ Ghost Ledger::convolve(const Ghost& x, int64_t out, const Kernel& kernel, bool v
   }
   Ghost reordered = like(x);
   const Ghost result = make(out, frames, h, w);
-  reordered = {};
+  if (on_cpu_) reordered = {};
   return like(result);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of a decoder as it would be, from sizes in place of tensors. Left out: workspaces of cuDNN and
-// oneDNN, statistics of the norms, and the strips that blending works on.
+// Memory of a decoder as it would be, from sizes in place of tensors. Left out: statistics of the
+// norms, the strips that blending works on, and what the libraries take beyond layouts of their own.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,7 @@ class Ledger {
  private:
   Ghost convolve(const Ghost& x, int64_t out, const Kernel& kernel, bool volume);
 
-  bool unfolds_small_;
+  bool on_cpu_, unfolds_small_;
   int64_t element_size_, live_ = 0, peak_ = 0;
 };
 

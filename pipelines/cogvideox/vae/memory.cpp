@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decoder once more, with sizes in place of tensors: what decoder.cpp allocates and frees, in the same
-// order. Left out: workspaces of cuDNN and oneDNN, statistics of the norms, and the strips that blending
-// works on.
+// order.
 #include "pipelines/cogvideox/vae/chunks.h"
 #include "pipelines/cogvideox/vae/decoder.h"
 #include "pipelines/video/ledger.h"

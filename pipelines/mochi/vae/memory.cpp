@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decoder once more, with sizes in place of tensors: what decoder.cpp and net.cpp allocate and free, in
-// the same order. Left out: workspaces of cuDNN and oneDNN, statistics of the norms, and the strips that
-// blending works on.
+// the same order.
 #include <algorithm>
 #include <utility>
 

@@ -41,8 +41,9 @@ TEST(HunyuanVideoVaeMemory, OfTheReleasedCheckpoint) {
   const int64_t whole = peak({33, 90, 160}, half), tiled = peak({33, 90, 160, true}, half);
   std::printf("1280 x 720 x 129, fp16: %.2f GB in tiles of time, %.2f GB in tiles of space too\n",
               double(whole) / 1e9, double(tiled) / 1e9);
-  EXPECT_LT(tiled, int64_t(6) << 30);
-  EXPECT_LT(tiled, whole / 4);
+  // What `bench vae` measured on an H100, cuDNN's workspaces included.
+  EXPECT_NEAR(double(whole), 27.27e9, .3e9);
+  EXPECT_NEAR(double(tiled), 3.28e9, .03e9);
   EXPECT_EQ(peak({33, 90, 160}, {at::kCUDA, at::kFloat}), 2 * whole);
   // Time is cut: more frames are a longer video to hold, and nothing else.
   EXPECT_EQ(peak({65, 90, 160}, half) - whole, int64_t(32) * 4 * 3 * 720 * 1280 * 2);
