@@ -7,6 +7,7 @@
 
 #include "attention/error.h"
 #include "pipelines/common/folder.h"
+#include "pipelines/common/joint/blocks.h"
 #include "pipelines/common/text_memory.h"
 #include "pipelines/footprint.h"
 #include "pipelines/mochi/pipeline.h"
@@ -67,8 +68,8 @@ attention::Problem joint_problem(const Folder& folder, const Request& request, c
 // Note [Peak of a forward]
 // In the order of transformer.cpp. The largest moment is the joint call: the residual rows of both streams,
 // the normed rows, of which the video's are in the buffer that the result goes to, q, k and v as one, and
-// what the backend makes of them; or the feed-forward: both streams twice, and the video's hidden rows, twice
-// as wide as ff_dim.
+// what the backend makes of them; or the feed-forward: both streams twice, and hidden rows of the video, so
+// many as there are at once, twice as wide as ff_dim.
 int64_t base_bytes(const Bytes& s) {
   return s.video + 2 * s.text + 4 * s.rows;
 }
@@ -76,9 +77,10 @@ int64_t base_bytes(const Bytes& s) {
 int64_t forward_bytes(const Folder& folder, const Bytes& s, const Request& request, const Target& target) {
   const TransformerConfig& c = folder.transformer;
   const int64_t backend = joint_bytes(request, joint_problem(folder, request, target), true);
-  const int64_t hidden = s.video / c.dim() * c.ff_dim(c.dim());
-  const int64_t narrow =
-      folder.components.narrow_bytes("transformer", target, hidden / int64_t(c10::elementSize(target.dtype)));
+  const auto element = int64_t(c10::elementSize(target.dtype));
+  const int64_t at_once = std::min(s.video, kFeedForwardRows * c.dim() * element);
+  const int64_t hidden = at_once / c.dim() * c.ff_dim(c.dim());
+  const int64_t narrow = folder.components.narrow_bytes("transformer", target, hidden / element);
   return std::max(base_bytes(s) + backend, 2 * (s.video + s.text + hidden) + narrow);
 }
 

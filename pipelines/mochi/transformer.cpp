@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "pipelines/core/modulate/rms.h"
-#include "pipelines/core/modulate/swiglu.h"
 
 namespace sagelab::mochi {
 namespace {
@@ -55,13 +54,6 @@ Projections make_projections(const Weights& attn, const TransformerConfig& c, co
   result.qkv =
       attn.stacked(std::span(names.qkv).subspan(first), std::span(outs).subspan(first), width, false);
   return result;
-}
-
-// rows [1, S, W]: out(value * SiLU(gate)) takes their place, where in(rows) is [value, gate].
-void feed_forward_swiglu_(const FeedForward& ff, const at::Tensor& rows) {
-  const at::Tensor both = at::empty({rows.size(0), rows.size(1), ff.in.weight.size(0)}, rows.options());
-  linear_into(ff.in, rows, both);
-  linear_into(ff.out, swiglu_(both), rows);
 }
 
 void check_inputs(const TransformerConfig& c, const Inputs& in) {

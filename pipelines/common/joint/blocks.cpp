@@ -3,7 +3,10 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
+
+#include "pipelines/core/modulate/swiglu.h"
 
 namespace sagelab {
 namespace {
@@ -55,6 +58,15 @@ void feed_forward_(const FeedForward& ff, const at::Tensor& rows) {
   const at::Tensor hidden = at::empty({rows.size(0), rows.size(1), ff.in.weight.size(0)}, rows.options());
   linear_gelu_into(ff.in, rows, hidden);
   linear_into(ff.out, hidden, rows);
+}
+
+void feed_forward_swiglu_(const FeedForward& ff, const at::Tensor& rows, int64_t at_once) {
+  for (int64_t begin = 0; begin < rows.size(1); begin += at_once) {
+    const at::Tensor part = rows.narrow(1, begin, std::min(at_once, rows.size(1) - begin));
+    const at::Tensor both = at::empty({part.size(0), part.size(1), ff.in.weight.size(0)}, rows.options());
+    linear_into(ff.in, part, both);
+    linear_into(ff.out, swiglu_(both), part);
+  }
 }
 
 void check_condition(const Condition& c, const at::Tensor& latents, const char* of) {

@@ -47,6 +47,9 @@ struct FeedForward {
 };
 // rows [B, S, D], part of a larger tensor: out(GELU(in(rows))) takes their place.
 void feed_forward_(const FeedForward& ff, const at::Tensor& rows);
+// The same with SwiGLU: in gives twice what out takes, so wide that rows take turns.
+constexpr int64_t kFeedForwardRows = 16384;
+void feed_forward_swiglu_(const FeedForward& ff, const at::Tensor& rows, int64_t at_once = kFeedForwardRows);
 
 // What a forward is conditioned on, beside its latents of this batch and dtype.
 struct Condition {

@@ -82,6 +82,23 @@ TEST_P(SampleParity, TheSameCallGivesTheSameBits) {
   EXPECT_TRUE(at::equal(run(model_, in_), run(model_, in_)));
 }
 
+TEST(MochiFeedForward, RowsInTurnsAreWhatAllAtOnceAre) {
+  at::manual_seed(7);
+  FeedForward ff;
+  ff.in.weight = at::randn({48, 16}), ff.out.weight = at::randn({16, 24});
+  const at::Tensor all = at::randn({1, 40, 16});
+  const auto halves = at::matmul(all, ff.in.weight.t()).chunk(2, 2);
+  const at::Tensor expected = at::matmul(halves[0] * at::silu(halves[1]), ff.out.weight.t());
+  for (const int64_t at_once : {1, 8, 36, 37, 100}) {
+    SCOPED_TRACE(at_once);
+    const at::Tensor x = all.clone();
+    feed_forward_swiglu_(ff, x.narrow(1, 2, 37), at_once);
+    EXPECT_TRUE(at::allclose(x.narrow(1, 2, 37), expected.narrow(1, 2, 37), 1e-5, 1e-5));
+    EXPECT_TRUE(x.narrow(1, 0, 2).equal(all.narrow(1, 0, 2)));
+    EXPECT_TRUE(x.narrow(1, 39, 1).equal(all.narrow(1, 39, 1)));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Mochi, SampleParity, ::testing::ValuesIn(kSamples), testing::sample_name);
 
 }  // namespace
