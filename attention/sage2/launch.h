@@ -22,8 +22,10 @@ Output launch(const Call& call, const Settings& settings);
 // too many segments or outs that the kernels cannot write to: then gather it first.
 bool launch_joint(const JointCall& call, const Settings& settings);
 
-// Quantizes, and returns what runs the attention kernel alone on the result.
-std::function<void()> prepare(const Call& call, const Settings& settings);
+struct AttentionParams;
+using Attend = std::function<void(const AttentionParams&)>;
+// Quantizes, and returns what runs the attention kernel alone on the result: attend, or the settings' own.
+std::function<void()> prepare(const Call& call, const Settings& settings, Attend attend = {});
 
 // For tests and tools: what the attention kernels are given. Tokens there must be, in q and in k.
 Quantized quantize_on_cuda(const Call& call, const Settings& settings);

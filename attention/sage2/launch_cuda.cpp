@@ -6,6 +6,7 @@
 
 #include <limits>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "attention/dtype.h"
@@ -90,6 +91,7 @@ class Launch {
   }
   const at::Tensor& lse() const { return lse_; }
   const Quantized& operands() const { return x_; }
+  const AttentionParams& params() const { return params_.shape; }
 
  private:
   bool hopper() const { return params_.shape.settings.arch == Arch::Sm90; }
@@ -178,7 +180,7 @@ bool launch_joint(const JointCall& call, const Settings& settings) {
   return true;
 }
 
-std::function<void()> prepare(const Call& call, const Settings& settings) {
+std::function<void()> prepare(const Call& call, const Settings& settings, Attend attend) {
   const Problem p = problem_of(call);
   if (is_empty(p)) return {};
   const c10::cuda::CUDAGuard guard(p.device);
@@ -187,9 +189,12 @@ std::function<void()> prepare(const Call& call, const Settings& settings) {
   fill(*launch, call, out);
   launch->prologue();
   // Its memory and its counter belong to this stream.
-  return [launch, out, stream = c10::cuda::getCurrentCUDAStream()] {
+  return [launch, out, attend = std::move(attend), stream = c10::cuda::getCurrentCUDAStream()] {
     const c10::cuda::CUDAStreamGuard guard(stream);
-    launch->attention();
+    if (attend)
+      attend(launch->params());
+    else
+      launch->attention();
   };
 }
 

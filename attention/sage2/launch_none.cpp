@@ -17,7 +17,7 @@ bool launch_joint(const JointCall&, const Settings&) {
   TORCH_CHECK(false, launch_unsupported());
 }
 
-std::function<void()> prepare(const Call&, const Settings&) {
+std::function<void()> prepare(const Call&, const Settings&, Attend) {
   TORCH_CHECK(false, launch_unsupported());
 }
 

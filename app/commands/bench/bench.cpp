@@ -59,6 +59,7 @@ void add_bench(CLI::App& app, int& exit_code) {
   add_bench_attention(*bench, exit_code);
   add_bench_accuracy(*bench, exit_code);
   add_bench_accumulator(*bench, exit_code);
+  add_bench_stages(*bench, exit_code);
   add_bench_vae(*bench, exit_code);
   auto* command =
       bench->add_subcommand("model", "whole denoising forwards at a released size, with random weights");

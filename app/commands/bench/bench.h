@@ -9,6 +9,7 @@ namespace sagelab {
 void add_bench_accumulator(CLI::App& bench, int& exit_code);
 void add_bench_accuracy(CLI::App& bench, int& exit_code);
 void add_bench_attention(CLI::App& bench, int& exit_code);
+void add_bench_stages(CLI::App& bench, int& exit_code);
 void add_bench_vae(CLI::App& bench, int& exit_code);
 
 }  // namespace sagelab

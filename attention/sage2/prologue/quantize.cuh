@@ -51,11 +51,14 @@ __device__ inline float larger(float a, float b) {
 // Of neighbouring lanes.
 template <int kLanes>
 __device__ float most_of(float x) {
-  if constexpr (kLanes == 32) return __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(x)));
+  if constexpr (kLanes == 32) {
+    return __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(x)));
+  } else {
 #pragma unroll
-  for (int offset = kLanes / 2; offset > 0; offset /= 2)
-    x = larger(x, __shfl_xor_sync(0xffffffffu, x, offset));
-  return x;
+    for (int offset = kLanes / 2; offset > 0; offset /= 2)
+      x = larger(x, __shfl_xor_sync(0xffffffffu, x, offset));
+    return x;
+  }
 }
 
 // Eight numbers as integers, in the low bits: of what is added the unit of the last place is 1.

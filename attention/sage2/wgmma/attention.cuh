@@ -41,13 +41,29 @@ struct Item {
   int count;  // 0: there are no more
 };
 
+// What a kernel does: all of it, but where a study asks what a part costs (attention/study/stages.h).
+struct Parts {
+  bool scores = true, maxima = true, conversions = true, packing = true, values = true, second_level = true,
+       turns = true;
+};
+
+__device__ inline float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 template <int kDim, VScale kVScale, Sum kSum>
 struct Config {
+  static constexpr Parts kHas{};
   static constexpr int kDimension = kDim;
   static constexpr bool kTileScale = kVScale == VScale::Tile, kOnes = kSum == Sum::Matrix;
   static constexpr bool kMixed = kDim == 128;  // measured: 2 % faster at 128, slower at 64
   // With a row of ones under the channels, P V gives the row sum as well. Rows come by eight.
   static constexpr int kRows = kDim + (kOnes ? 8 : 0);
+
+  // Of score i of a thread's 64.
+  static __device__ float exponential(int /*i*/, float x) { return exp2_approx(x); }
 
   struct alignas(1024) Memory {
     alignas(1024) char q[kQStages][kQRows * kDim];
@@ -172,12 +188,6 @@ class Producer {
   unsigned done = 0;  // tiles of keys so far
 };
 
-__device__ inline float exp2_approx(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // Four probabilities as e4m3, the first in the lowest byte.
 __device__ inline uint32_t e4m3x4(float a, float b, float c, float d) {
   uint32_t packed;
@@ -198,6 +208,7 @@ __device__ float over_quad(float x, Combine combine) {
 }
 
 // What a thread knows of its two rows, lane / 4 and lane / 4 + 8 of its warp's 16.
+template <class C>
 struct Softmax {
   float most[2] = {kNone, kNone};  // of scores in units of log2
   float sum[2] = {0, 0};           // of this thread's P, times 448
@@ -205,20 +216,20 @@ struct Softmax {
 
   // Conversions share a unit with exponentials, which is what the kernel waits for most. kMixed: one of four
   // is made by additions instead, exactly too, since |s| < 2^22.
-  template <bool kMixed>
   static __device__ float score(int i, int s) {
     constexpr float kMagic = 12582912;  // 1.5 * 2^23
-    return kMixed && i % 4 == 1 ? __int_as_float(s + __float_as_int(kMagic)) - kMagic : float(s);
+    if constexpr (!C::kHas.conversions) return __int_as_float(s);
+    return C::kMixed && i % 4 == 1 ? __int_as_float(s + __float_as_int(kMagic)) - kMagic : float(s);
   }
 
   // From scores to P, in place: the bits of a float each. limit: keys of the tile that each row sees, from
   // this thread's first on, if kMasked.
-  template <bool kMasked, bool kSumUp, bool kMixed>
+  template <bool kMasked>
   __device__ void step(int (&s)[64], float sigma, const int (&limit)[2]) {
     const auto seen = [&](int i) { return !kMasked || i / 4 * 8 + i % 2 < limit[i % 4 / 2]; };
     int top[2][2] = {{INT_MIN, INT_MIN}, {INT_MIN, INT_MIN}};  // two chains a row: one would wait for itself
 #pragma unroll
-    for (int i = 0; i < 64; i += 2) {
+    for (int i = 0; i < (C::kHas.maxima ? 64 : 2); i += 2) {
       int& most_so_far = top[i % 4 / 2][i / 4 % 2];
       most_so_far = __vimax3_s32(most_so_far, seen(i) ? s[i] : INT_MIN, seen(i + 1) ? s[i + 1] : INT_MIN);
     }
@@ -232,25 +243,36 @@ struct Softmax {
       decay[row] = exp2_approx(most[row] - now);
       most[row] = now;
       offset[row] = __fsub_rd(kLog2Of448, now);
-      if (kSumUp) sum[row] *= decay[row];
+      if (!C::kOnes) sum[row] *= decay[row];
     }
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       const int row = i % 4 / 2;
-      const float e = seen(i) ? exp2_approx(fmaf(score<kMixed>(i, s[i]), sigma, offset[row])) : 0.f;
-      if (kSumUp) sum[row] += e;
+      const float e = seen(i) ? C::exponential(i, fmaf(score(i, s[i]), sigma, offset[row])) : 0.f;
+      if (!C::kOnes) sum[row] += e;
       s[i] = __float_as_int(e);
     }
   }
 };
 
+// So that what nobody reads is computed all the same.
+__device__ inline void keep(const uint32_t (&x)[16]) {
+  uint32_t all = 0;
+#pragma unroll
+  for (const uint32_t one : x) all ^= one;
+  asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, %0, 0;\n@p nanosleep.u32 0;\n}" ::"r"(all));
+}
+
 // P in e4m3, as the A operand of P V.
-__device__ inline void pack(const int (&s)[64], uint32_t (&p)[16]) {
+template <class C>
+__device__ void pack(const int (&s)[64], uint32_t (&p)[16]) {
 #pragma unroll
   for (int i = 0; i < 16; ++i) {
     const int first = i / 4 * 16 + i % 4 / 2 * 8 + i % 2 * 2;
-    p[i] = e4m3x4(__int_as_float(s[first]), __int_as_float(s[first + 1]), __int_as_float(s[first + 4]),
-                  __int_as_float(s[first + 5]));
+    const int *a = s + first, *b = a + 4;
+    p[i] = C::kHas.packing ? e4m3x4(__int_as_float(a[0]), __int_as_float(a[1]), __int_as_float(b[0]),
+                                    __int_as_float(b[1]))
+                           : a[0] ^ a[1] ^ b[0] ^ b[1];
   }
 }
 
@@ -266,7 +288,7 @@ class Consumer {
     if (memory.items[0].count == 0) return;  // others have taken them all
     memory.q_full[0].wait(0);
     memory.k_full[0].wait(0);
-    if (group == 1) give_turn(1);  // the second warpgroup leaves the first turn to the other
+    if (C::kHas.turns && group == 1) give_turn(1);  // the second warpgroup leaves the first turn to the other
     products_begin();
     issue_scores(0, Turn(0));
     products_commit();
@@ -294,7 +316,7 @@ class Consumer {
   unsigned first = 0;  // in the ring, the first tile of keys of these queries
   int count = 0;       // tiles of keys
   float q_scale;       // of both rows, times the softmax scale in units of log2
-  Softmax softmax;
+  Softmax<C> softmax;
   float decay[2];  // of the tile whose P V is under way
   int s[64];
   uint32_t probabilities[16];
@@ -310,10 +332,12 @@ class Consumer {
     const uint64_t b = tile_descriptor<kDim>(memory.k[turn.stage]);
     pin(s);
 #pragma unroll
-    for (int k = 0; k < kDim / 32; ++k) multiply_scores(s, a + 2 * k, b + 2 * k, k > 0);
+    for (int k = 0; k < (C::kHas.scores ? kDim / 32 : 0); ++k)
+      multiply_scores(s, a + 2 * k, b + 2 * k, k > 0);
   }
 
   __device__ void issue_values(const Turn<>& turn) {
+    if constexpr (!C::kHas.values) return;
     const uint64_t b = tile_descriptor<kKeys>(memory.v[turn.stage]);
 #pragma unroll
     for (int k = 0; k < kKeys / 32; ++k) {
@@ -331,6 +355,13 @@ class Consumer {
     products_begin();
     issue_values(values);
     products_commit();
+  }
+
+  __device__ void my_turn() const {
+    if constexpr (C::kHas.turns) await_turn(1 + group);
+  }
+  __device__ void pass_turn() const {
+    if constexpr (C::kHas.turns) give_turn(2 - group);
   }
 
   // A warp is done with a place of a ring.
@@ -353,13 +384,13 @@ class Consumer {
         limit[row] = keys_seen(p, query) - (count - 1 - i) * kKeys - lane() % 4 * 2;
       }
     }
-    softmax.template step<kMasked, !C::kOnes, C::kMixed>(s, sigma, limit);
+    softmax.template step<kMasked>(s, sigma, limit);
   }
 
   // The second level: the product of one tile joins the result in fp32.
   __device__ void accumulate(const Turn<>& turn) {
 #pragma unroll
-    for (int i = 0; i < kOut; ++i) {
+    for (int i = 0; i < (C::kHas.second_level ? kOut : 0); ++i) {
       float x = product[i];
       if constexpr (C::kTileScale) x *= memory.v_scale[turn.stage][i / 4 * 8 + lane() % 4 * 2 + i % 2];
       out[i] = fmaf(out[i], decay[i % 4 / 2], x);
@@ -373,7 +404,8 @@ class Consumer {
 
   // P of the tile whose scores are in s. The product that read the registers of P is done.
   __device__ void next_probabilities() {
-    pack(s, probabilities);
+    pack<C>(s, probabilities);
+    if constexpr (!C::kHas.values) keep(probabilities);
     decay[0] = softmax.decay[0], decay[1] = softmax.decay[1];
   }
 
@@ -381,9 +413,9 @@ class Consumer {
   template <bool kMasked>
   __device__ void tile(int i, unsigned q_stage) {
     const Turn turn(first + i), last(first + i - 1), next(first + i + 1);
-    await_turn(1 + group);
+    my_turn();
     issue(q_stage, turn, last);
-    give_turn(2 - group);
+    pass_turn();
     if constexpr (kMasked) {  // rare: nothing is hidden here, and registers are saved
       products_wait<0>();
       pin(s), pin(product);
@@ -435,9 +467,9 @@ class Consumer {
   __device__ void finish(unsigned next_stage, bool more) {
     const Turn last(first + count - 1), next(first + count);
     if (more) memory.k_full[next.stage].wait(next.parity);
-    await_turn(1 + group);
+    my_turn();
     issue(next_stage, next, last);
-    if (more || group == 0) give_turn(2 - group);
+    if (more || group == 0) pass_turn();
     products_wait<0>();
     pin(s), pin(product);
     accumulate(last);
