@@ -27,6 +27,10 @@ constexpr StageVariant kVariants[] = {
     {Variant::Polynomial4, "4 of 16 exponentials by polynomials"},
     {Variant::Polynomial6, "6 of 16 exponentials by polynomials"},
     {Variant::Polynomial8, "8 of 16 exponentials by polynomials"},
+    {Variant::Halves, "by 64 keys"},
+    {Variant::HalvesPolynomial2, "by 64 keys, 2 of 16 by polynomials"},
+    {Variant::HalvesPolynomial4, "by 64 keys, 4 of 16 by polynomials"},
+    {Variant::HalvesPolynomial6, "by 64 keys, 6 of 16 by polynomials"},
 };
 
 int64_t tiles(int64_t rows, int64_t of) {

@@ -224,12 +224,12 @@ struct Softmax {
 
   // From scores to P, in place: the bits of a float each. limit: keys of the tile that each row sees, from
   // this thread's first on, if kMasked.
-  template <bool kMasked>
-  __device__ void step(int (&s)[64], float sigma, const int (&limit)[2]) {
+  template <bool kMasked, int kCount>
+  __device__ void step(int (&s)[kCount], float sigma, const int (&limit)[2]) {
     const auto seen = [&](int i) { return !kMasked || i / 4 * 8 + i % 2 < limit[i % 4 / 2]; };
     int top[2][2] = {{INT_MIN, INT_MIN}, {INT_MIN, INT_MIN}};  // two chains a row: one would wait for itself
 #pragma unroll
-    for (int i = 0; i < (C::kHas.maxima ? 64 : 2); i += 2) {
+    for (int i = 0; i < (C::kHas.maxima ? kCount : 2); i += 2) {
       int& most_so_far = top[i % 4 / 2][i / 4 % 2];
       most_so_far = __vimax3_s32(most_so_far, seen(i) ? s[i] : INT_MIN, seen(i + 1) ? s[i + 1] : INT_MIN);
     }
@@ -246,7 +246,7 @@ struct Softmax {
       if (!C::kOnes) sum[row] *= decay[row];
     }
 #pragma unroll
-    for (int i = 0; i < 64; ++i) {
+    for (int i = 0; i < kCount; ++i) {
       const int row = i % 4 / 2;
       const float e = seen(i) ? C::exponential(i, fmaf(score(i, s[i]), sigma, offset[row])) : 0.f;
       if (!C::kOnes) sum[row] += e;
@@ -264,10 +264,10 @@ __device__ inline void keep(const uint32_t (&x)[16]) {
 }
 
 // P in e4m3, as the A operand of P V.
-template <class C>
-__device__ void pack(const int (&s)[64], uint32_t (&p)[16]) {
+template <class C, int kCount>
+__device__ void pack(const int (&s)[kCount], uint32_t (&p)[kCount / 4]) {
 #pragma unroll
-  for (int i = 0; i < 16; ++i) {
+  for (int i = 0; i < kCount / 4; ++i) {
     const int first = i / 4 * 16 + i % 4 / 2 * 8 + i % 2 * 2;
     const int *a = s + first, *b = a + 4;
     p[i] = C::kHas.packing ? e4m3x4(__int_as_float(a[0]), __int_as_float(a[1]), __int_as_float(b[0]),
@@ -308,7 +308,7 @@ class Consumer {
     }
   }
 
- private:
+ protected:
   static constexpr int kDim = C::kDimension, kOut = kDim / 2, kProduct = C::kRows / 2;
   const AttentionParams& p;
   typename C::Memory& memory;
@@ -584,12 +584,17 @@ __global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_con
 }
 
 template <class C>
-cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
+cudaError_t launch(void (*kernel)(AttentionParams), const AttentionParams& p, cudaStream_t stream) {
   constexpr int kBytes = sizeof(typename C::Memory) + 1024;
   const int64_t items = tiles(p.q_len, kQRows) * p.heads * p.batch,
                 processors = sagelab::kernel::processors();
   const unsigned grid = unsigned(items < processors ? items : processors);
-  return sagelab::kernel::launch(attention_kernel<C>, {grid, kThreads, kBytes, p.beside}, stream, p);
+  return sagelab::kernel::launch(kernel, {grid, kThreads, kBytes, p.beside}, stream, p);
+}
+
+template <class C>
+cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
+  return launch<C>(attention_kernel<C>, p, stream);
 }
 
 }  // namespace sagelab::attention::sage2::hopper

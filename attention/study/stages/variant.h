@@ -17,6 +17,10 @@ enum class Variant {
   Polynomial4,
   Polynomial6,
   Polynomial8,
+  Halves,  // tiles of 64 keys: scores of the next beside the softmax of this one
+  HalvesPolynomial2,
+  HalvesPolynomial4,
+  HalvesPolynomial6,
 };
 
 }  // namespace sagelab::attention::study

@@ -2,11 +2,10 @@
 #pragma once
 
 #include "attention/sage2/wgmma/attention.cuh"
+#include "attention/study/stages/halves.cuh"
 #include "attention/study/stages/kernels.h"
 
 namespace sagelab::attention::study {
-
-namespace hopper = sage2::hopper;
 
 template <int kDim>
 using Whole = hopper::Config<kDim, sage2::VScale::Channel, sage2::Sum::Matrix>;
@@ -53,6 +52,11 @@ struct Polynomial : Whole<kDim> {
   }
 };
 
+template <class C>
+cudaError_t launch_halves(const sage2::AttentionParams& p, cudaStream_t stream) {
+  return hopper::launch<C>(halves_kernel<C>, p, stream);
+}
+
 template <int kDim>
 cudaError_t launch_variant(Variant variant, const sage2::AttentionParams& p, cudaStream_t stream) {
   switch (variant) {
@@ -82,6 +86,14 @@ cudaError_t launch_variant(Variant variant, const sage2::AttentionParams& p, cud
       return hopper::launch<Polynomial<kDim, 6>>(p, stream);
     case Variant::Polynomial8:
       return hopper::launch<Polynomial<kDim, 8>>(p, stream);
+    case Variant::Halves:
+      return launch_halves<Whole<kDim>>(p, stream);
+    case Variant::HalvesPolynomial2:
+      return launch_halves<Polynomial<kDim, 2>>(p, stream);
+    case Variant::HalvesPolynomial4:
+      return launch_halves<Polynomial<kDim, 4>>(p, stream);
+    case Variant::HalvesPolynomial6:
+      return launch_halves<Polynomial<kDim, 6>>(p, stream);
   }
   return cudaErrorInvalidValue;
 }

@@ -19,7 +19,7 @@ TEST(Stages, TheCpuHasNone) {
 
 TEST(Stages, TheFirstIsTheKernelAsItIs) {
   const auto all = stage_variants();
-  ASSERT_EQ(all.size(), 13u);
+  ASSERT_EQ(all.size(), 17u);
   EXPECT_EQ(all.front().variant, Variant::Whole);
   for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(size_t(all[i].variant), i) << all[i].name;
 }
@@ -70,13 +70,20 @@ TEST_P(StagesOnGpu, EveryVariantEnds) {
 TEST_P(StagesOnGpu, PolynomialsAreExponentials) {
   const at::Tensor whole = run(Variant::Whole).to(at::kFloat);
   for (const auto variant :
-       {Variant::Polynomial2, Variant::Polynomial4, Variant::Polynomial6, Variant::Polynomial8}) {
+       {Variant::Polynomial2, Variant::Polynomial4, Variant::Polynomial6, Variant::Polynomial8,
+        Variant::HalvesPolynomial2, Variant::HalvesPolynomial4, Variant::HalvesPolynomial6}) {
     SCOPED_TRACE(int(variant));
     const at::Tensor off = run(variant).to(at::kFloat) - whole;
     const double error = (off.norm() / whole.norm()).item<double>();
     EXPECT_LT(error, 1e-2);
     EXPECT_GT(error, 0);
   }
+}
+
+// Maxima come in other steps, and sums are rounded elsewhere.
+TEST_P(StagesOnGpu, HalvesAreTheWhole) {
+  const at::Tensor whole = run(Variant::Whole).to(at::kFloat);
+  EXPECT_LT(((run(Variant::Halves).to(at::kFloat) - whole).norm() / whole.norm()).item<double>(), 2e-2);
 }
 
 TEST_P(StagesOnGpu, TheClockIsOneOfAGpu) {
