@@ -140,8 +140,9 @@ bool Session::set_attention(std::string_view spec) {
 }
 
 void Session::stop_switching() {
+  std::shared_ptr<attention::Selector> stopped;  // goes with the lock open
   const std::scoped_lock lock(attention_mutex_);
-  selector_.reset();
+  stopped.swap(selector_);
 }
 
 void Session::say(JobId job, decltype(Progress::what) what) {

@@ -45,8 +45,8 @@ class Program {
   void update();
   void execute(const std::vector<ui::Action>& actions);
   bool finished() const;  // the window may go
-  // Seconds in which a frame waited for the session's worker. For the others none can: they hold no lock that
-  // it takes.
+  // Seconds in which a frame waited for the session's worker. For the others none does: they hold no lock of
+  // ours that it takes.
   double longest_lock_wait() const { return session_.longest_wait(); }
   void wait_idle();  // for tests: until no slow work is left; its results still await update()
 

@@ -11,7 +11,7 @@ namespace sagelab::attention::study {
 namespace {
 
 constexpr int kHopper = 90;
-constexpr double kLook = 2e-3;  // seconds
+constexpr double kLook = 30e-3;  // seconds
 
 constexpr StageVariant kVariants[] = {
     {Variant::Whole, "the kernel as it is"},
@@ -33,10 +33,6 @@ constexpr StageVariant kVariants[] = {
     {Variant::HalvesPolynomial6, "by 64 keys, 6 of 16 by polynomials"},
 };
 
-int64_t tiles(int64_t rows, int64_t of) {
-  return (rows + of - 1) / of;
-}
-
 }  // namespace
 
 std::span<const StageVariant> stage_variants() {
@@ -53,8 +49,8 @@ std::string stages_unsupported(const at::Device& device) {
                      capability / 10, capability % 10);
 }
 
-std::function<void()> prepare_stage(const Call& call, Variant variant) {
-  return launch_stage(call, variant);
+std::function<void(Variant)> prepare_stages(const Call& call) {
+  return launch_stages(call);
 }
 
 double clock_rate(const at::Device& device, const std::function<void()>& work) {
@@ -62,8 +58,8 @@ double clock_rate(const at::Device& device, const std::function<void()>& work) {
 }
 
 double tiles_per_processor(const Call& call) {
-  const int64_t pairs = tiles(call.q.size(1), sage2::kQRows) *
-                        tiles(call.k.size(1), sage2::kv_rows(sage2::Arch::Sm90)) * call.q.size(0) *
+  const int64_t pairs = sage2::tiles(call.q.size(1), sage2::kQRows) *
+                        sage2::tiles(call.k.size(1), sage2::kv_rows(sage2::Arch::Sm90)) * call.q.size(0) *
                         call.q.size(2);
   return double(pairs) / processors_of(call.q.device());
 }

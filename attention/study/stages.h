@@ -24,9 +24,9 @@ std::span<const StageVariant> stage_variants();
 
 // Why nothing can be measured on a device; empty if it can.
 std::string stages_unsupported(const at::Device& device);
-// Quantizes, and returns what runs the variant alone on the result; call.out takes it. q, k, v: bf16 or fp16
-// on a device that stages_unsupported has nothing against, head dimension up to 128.
-std::function<void()> prepare_stage(const Call& call, Variant variant);
+// Quantizes, and returns what runs a variant alone on the result; call.out takes it. q, k, v: bf16 or fp16 on
+// a device that stages_unsupported has nothing against, head dimension up to 128.
+std::function<void(Variant)> prepare_stages(const Call& call);
 // Ticks per second of the device's processors while work, which returns before it is done, is under way.
 double clock_rate(const at::Device& device, const std::function<void()>& work);
 // Pairs of tiles, of queries and of keys, that each processor meets: what a clock count is divided by.

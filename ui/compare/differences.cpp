@@ -37,9 +37,12 @@ void Differences::want(size_t place, std::optional<Wanted> wanted) {
 void Differences::take_made() {
   for (auto& made : done_.take()) {
     auto& asked = asked_[made->place];
-    if (!asked) continue;  // nobody looks any more
+    if (!asked) {  // nobody looks any more
+      wishes_.post({.old = std::move(made)});
+      continue;
+    }
     if (*asked == made->of) asked.reset();
-    latest_[made->place] = made;
+    wishes_.post({.old = std::exchange(latest_[made->place], made)});
     wishes_.post({.old = std::exchange(kept_[next_++ % kKept], std::move(made))});
   }
 }
@@ -54,8 +57,9 @@ void Differences::clear() {
 
 void Differences::wait_idle() {
   const auto idle = std::make_shared<std::promise<void>>();
+  auto reached = idle->get_future();
   wishes_.post({.idle = idle});
-  idle->get_future().wait();
+  reached.wait();
 }
 
 void Differences::sort_in() {
@@ -73,8 +77,9 @@ size_t Differences::next_place() const {
 }
 
 void Differences::run() {
-  while (!ending_) {
+  for (;;) {
     sort_in();
+    if (ending_) return;  // after the look: the letter that said so may be taken
     const size_t place = next_place();
     if (place == kPlaces) {
       for (auto& idle : std::exchange(idle_, {})) idle->set_value();

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "ui/compare/maths/pixels.h"
 #include "ui/platform/mailbox.h"
@@ -47,7 +48,7 @@ class Differences {
   struct Wish {
     size_t place = kPlaces;                              // kPlaces: of none, the rest is what it is about
     std::optional<Wanted> wanted = std::nullopt;         // nothing: what was wanted no longer is
-    std::shared_ptr<const Made> old = nullptr;           // large; freed by the thread
+    std::shared_ptr<const Made> old = nullptr;           // large: the thread frees it
     std::shared_ptr<std::promise<void>> idle = nullptr;  // fulfilled once nothing is wanted
   };
   using Wishes = std::array<std::optional<Wanted>, kPlaces>;

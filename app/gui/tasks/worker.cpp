@@ -23,37 +23,38 @@ Worker::~Worker() {
 }
 
 void Worker::add(const std::string& key, Work work, bool keep) {
-  added_.post({key, std::move(work), keep});
+  const auto held = std::make_shared<Held>(std::move(work));
+  if (!key.empty()) {
+    auto& latest = latest_[key];
+    if (const auto waits = latest.lock()) waits->take();  // at once: much may be added while a task is done
+    latest = held;
+  }
+  added_.post({held, keep});
 }
 
 void Worker::wait_idle() {
-  std::promise<void> reached;
-  add("", [&]() -> Apply { return reached.set_value(), Apply(); });
-  reached.get_future().wait();
-}
-
-void Worker::sort_in(std::vector<Task> added) {
-  for (auto& task : added) {
-    if (!task.key.empty()) std::erase_if(tasks_, [&](const Task& waits) { return waits.key == task.key; });
-    tasks_.push_back(std::move(task));
-  }
+  std::promise<void> done;
+  auto reached = done.get_future();
+  add("", [&]() -> Apply { return done.set_value(), Apply(); });
+  reached.wait();
 }
 
 void Worker::run() {
   for (;;) {
     const bool ending = ending_;  // before the look at what was added: nothing comes after that
-    sort_in(added_.take());
+    for (auto& task : added_.take()) tasks_.push_back(std::move(task));
     if (ending) std::erase_if(tasks_, [](const Task& task) { return !task.keep; });
     if (tasks_.empty()) {
       if (ending) return;
       added_.wait();
       continue;
     }
-    const Task task = std::move(tasks_.front());
+    const auto work = tasks_.front().held->take();
     tasks_.pop_front();
+    if (!work) continue;  // replaced
     Apply apply;
     try {
-      apply = task.work();
+      apply = (*work)();
     } catch (...) {
       apply = failed_(std::current_exception());
     }

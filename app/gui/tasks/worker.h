@@ -5,7 +5,10 @@
 
 #include <atomic>
 #include <deque>
+#include <exception>
 #include <functional>
+#include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -39,21 +42,32 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // key: a task of the same key that has not begun is replaced; empty: none is.
+  // key: a task of the same key that has not begun is replaced; empty: none is. Of one thread's only.
   // keep: done even if the program ends first.
   void add(const std::string& key, Work work, bool keep = false);
   void wait_idle();  // for tests: until all that was added is done
 
  private:
+  // Work that who comes first has: the thread, or what replaces it.
+  class Held {
+   public:
+    explicit Held(Work work) : work_(new Work(std::move(work))) {}
+    ~Held() { take(); }
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    std::unique_ptr<Work> take() { return std::unique_ptr<Work>(work_.exchange(nullptr)); }
+
+   private:
+    std::atomic<Work*> work_;
+  };
   struct Task {
-    std::string key;
-    Work work;
+    std::shared_ptr<Held> held;
     bool keep = false;
   };
   void run();
-  void sort_in(std::vector<Task> added);
   Inbox& inbox_;
   Failure failed_;
+  std::map<std::string, std::weak_ptr<Held>> latest_;  // by key; of who adds
   ui::Mailbox<Task> added_;
   std::atomic<bool> ending_ = false;
   std::deque<Task> tasks_;  // the thread's own

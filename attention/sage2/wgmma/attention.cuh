@@ -568,7 +568,7 @@ __device__ void set_up(typename C::Memory& memory) {
   __syncthreads();
 }
 
-template <class C>
+template <class C, class Consumers = Consumer<C>>
 __global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_constant__ AttentionParams p) {
   extern __shared__ char raw[];
   const uint32_t misaligned = shared_address(raw) % 1024;
@@ -579,22 +579,18 @@ __global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_con
     if (threadIdx.x == 0) Producer<C>(p, memory).run();
   } else {
     take_registers<232>();
-    Consumer<C>(p, memory).run();
+    Consumers(p, memory).run();
   }
 }
 
-template <class C>
-cudaError_t launch(void (*kernel)(AttentionParams), const AttentionParams& p, cudaStream_t stream) {
+template <class C, class Consumers = Consumer<C>>
+cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
   constexpr int kBytes = sizeof(typename C::Memory) + 1024;
   const int64_t items = tiles(p.q_len, kQRows) * p.heads * p.batch,
                 processors = sagelab::kernel::processors();
   const unsigned grid = unsigned(items < processors ? items : processors);
-  return sagelab::kernel::launch(kernel, {grid, kThreads, kBytes, p.beside}, stream, p);
-}
-
-template <class C>
-cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
-  return launch<C>(attention_kernel<C>, p, stream);
+  return sagelab::kernel::launch(attention_kernel<C, Consumers>, {grid, kThreads, kBytes, p.beside}, stream,
+                                 p);
 }
 
 }  // namespace sagelab::attention::sage2::hopper

@@ -26,6 +26,7 @@ __device__ inline void multiply_scores(int (&d)[32], uint64_t a, uint64_t b, boo
 
 template <class C>
 class HalfConsumer : hopper::Consumer<C> {
+  static_assert(C::kHas.scores && C::kHas.values && C::kHas.packing);  // all of it, and no turns
   using Base = hopper::Consumer<C>;
   using Base::accumulate, Base::lane, Base::release, Base::row_of_tile, Base::store;
   using Base::p, Base::memory, Base::group, Base::first, Base::count, Base::q_scale, Base::softmax,
@@ -200,21 +201,5 @@ class HalfConsumer : hopper::Consumer<C> {
     return more;
   }
 };
-
-template <class C>
-__global__ __launch_bounds__(hopper::kThreads,
-                             1) void halves_kernel(const __grid_constant__ sage2::AttentionParams p) {
-  extern __shared__ char raw[];
-  const uint32_t misaligned = sage2::shared_address(raw) % 1024;
-  auto& memory = *reinterpret_cast<typename C::Memory*>(raw + (misaligned ? 1024 - misaligned : 0));
-  hopper::set_up<C>(memory);
-  if (threadIdx.x < 128) {
-    sage2::give_registers<40>();
-    if (threadIdx.x == 0) hopper::Producer<C>(p, memory).run();
-  } else {
-    sage2::take_registers<232>();
-    HalfConsumer<C>(p, memory).run();
-  }
-}
 
 }  // namespace sagelab::attention::study

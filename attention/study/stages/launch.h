@@ -15,7 +15,7 @@ namespace sagelab::attention::study {
 
 // Why this build cannot launch anything; empty if it can.
 std::string stages_not_built();
-std::function<void()> launch_stage(const Call& call, Variant variant);
+std::function<void(Variant)> launch_stages(const Call& call);
 // Ticks per second, over so many seconds after work was begun.
 double launch_clock_beside(const at::Device& device, const std::function<void()>& work, double seconds);
 int processors_of(const at::Device& device);

@@ -5,6 +5,8 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <memory>
+
 #include "attention/sage2/launch.h"
 #include "attention/study/stages/kernels.h"
 #include "attention/study/stages/launch.h"
@@ -15,13 +17,18 @@ std::string stages_not_built() {
   return {};
 }
 
-std::function<void()> launch_stage(const Call& call, Variant variant) {
+std::function<void(Variant)> launch_stages(const Call& call) {
   sage2::Settings settings;
   settings.sum = sage2::Sum::Matrix;
   const auto launch = call.q.size(3) > 64 ? launch_variant_dim128 : launch_variant_dim64;
-  return sage2::prepare(call, settings, [launch, variant](const sage2::AttentionParams& params) {
-    C10_CUDA_CHECK(launch(variant, params, c10::cuda::getCurrentCUDAStream()));
+  const auto variant = std::make_shared<Variant>();
+  const auto work = sage2::prepare(call, settings, [launch, variant](const sage2::AttentionParams& params) {
+    C10_CUDA_CHECK(launch(*variant, params, c10::cuda::getCurrentCUDAStream()));
   });
+  return [variant, work](Variant which) {
+    *variant = which;
+    work();
+  };
 }
 
 double launch_clock_beside(const at::Device& device, const std::function<void()>& work, double seconds) {

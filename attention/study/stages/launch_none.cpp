@@ -9,7 +9,7 @@ std::string stages_not_built() {
   return "this build has no CUDA kernels";
 }
 
-std::function<void()> launch_stage(const Call&, Variant) {
+std::function<void(Variant)> launch_stages(const Call&) {
   TORCH_CHECK(false, stages_not_built());
 }
 

@@ -54,7 +54,7 @@ struct Polynomial : Whole<kDim> {
 
 template <class C>
 cudaError_t launch_halves(const sage2::AttentionParams& p, cudaStream_t stream) {
-  return hopper::launch<C>(halves_kernel<C>, p, stream);
+  return hopper::launch<C, HalfConsumer<C>>(p, stream);
 }
 
 template <int kDim>

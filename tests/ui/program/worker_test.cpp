@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <stdexcept>
 
 namespace sagelab::gui {
@@ -34,6 +35,24 @@ TEST(Worker, ATaskOfTheSameKeyReplacesOneThatWaits) {
   EXPECT_EQ(woken, 1) << "who changes nothing wakes nobody";
   EXPECT_EQ(inbox.take().size(), 1u);
   EXPECT_TRUE(inbox.take().empty());
+}
+
+TEST(Worker, WhatIsReplacedIsFreedAtOnce) {
+  std::atomic<bool> held = true;
+  Inbox inbox([] {});
+  Worker worker(inbox, nothing);
+  worker.add("", [&]() -> Apply {
+    while (held) std::this_thread::yield();
+    return {};
+  });
+  const auto large = std::make_shared<int>(0);
+  int done = 0;
+  for (int i = 1; i <= 100; ++i)
+    worker.add("key", [large, i, &done]() -> Apply { return done = i, Apply(); });
+  EXPECT_EQ(large.use_count(), 2);
+  held = false;
+  worker.wait_idle();
+  EXPECT_EQ(done, 100);
 }
 
 TEST(Worker, WhatIsThrownBecomesAnApply) {

@@ -181,7 +181,9 @@ void add_bench_attention(CLI::App& bench, int& exit_code) {
       "grid, concatenation and attention");
   command->add_option("--text", state->text, "tokens of text among those of a joint call [256, at most half]")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--backends", state->backends, "specs [every backend of `info` that can run]")
+  command
+      ->add_option("--backends", state->backends,
+                   "specs [every backend of `info` that can run]; unfused(a): a without our fused passes")
       ->expected(1, -1);
   command->add_option("--distribution", state->settings.distribution, distribution_help())
       ->check(CLI::IsMember(distribution_names()));
