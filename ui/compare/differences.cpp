@@ -34,16 +34,20 @@ void Differences::want(size_t place, std::optional<Wanted> wanted) {
   wishes_.post({place, std::move(wanted)});
 }
 
+void Differences::free(std::shared_ptr<const Made> old) {
+  if (old) wishes_.post({.old = std::move(old)});
+}
+
 void Differences::take_made() {
   for (auto& made : done_.take()) {
     auto& asked = asked_[made->place];
     if (!asked) {  // nobody looks any more
-      wishes_.post({.old = std::move(made)});
+      free(std::move(made));
       continue;
     }
     if (*asked == made->of) asked.reset();
-    wishes_.post({.old = std::exchange(latest_[made->place], made)});
-    wishes_.post({.old = std::exchange(kept_[next_++ % kKept], std::move(made))});
+    free(std::exchange(latest_[made->place], made));
+    free(std::exchange(kept_[next_++ % kKept], std::move(made)));
   }
 }
 

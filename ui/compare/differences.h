@@ -48,7 +48,7 @@ class Differences {
   struct Wish {
     size_t place = kPlaces;                              // kPlaces: of none, the rest is what it is about
     std::optional<Wanted> wanted = std::nullopt;         // nothing: what was wanted no longer is
-    std::shared_ptr<const Made> old = nullptr;           // large: the thread frees it
+    std::shared_ptr<const Made> old = nullptr;           // to be freed
     std::shared_ptr<std::promise<void>> idle = nullptr;  // fulfilled once nothing is wanted
   };
   using Wishes = std::array<std::optional<Wanted>, kPlaces>;
@@ -56,6 +56,7 @@ class Differences {
   // The window's own.
   void take_made();
   void want(size_t place, std::optional<Wanted> wanted);
+  void free(std::shared_ptr<const Made> old);  // by the thread: they are large
   Wishes asked_;
   std::array<std::shared_ptr<const Made>, kPlaces> latest_;
   std::array<std::shared_ptr<const Made>, kKept> kept_;

@@ -92,17 +92,6 @@ TEST(Differences, UntilItIsMadeTheLatestOfThatPlaceIsShown) {
   held.go_on.count_down();
 }
 
-// Letters of every kind are on their way as it ends.
-TEST(Differences, EndsWhateverItIsAt) {
-  for (int i = 0; i < 2000; ++i) {
-    Differences differences([] {});
-    differences.of(0, frame(i % 8));
-    if (i % 3 == 0) differences.clear();
-    if (i % 5 == 0) std::this_thread::yield();
-    differences.of(1, frame(i % 7, 2));
-  }
-}
-
 TEST(Differences, OnceClearedNothingIsKept) {
   Differences differences([] {});
   auto picture = plain_picture(2, 2, 1, 30);
