@@ -22,15 +22,6 @@ constexpr StageVariant kVariants[] = {
     {Variant::NoPacking, "without conversions to e4m3"},
     {Variant::NoValues, "without P V"},
     {Variant::NoSecondLevel, "without sums in fp32"},
-    {Variant::NoTurns, "without turns"},
-    {Variant::Polynomial2, "2 of 16 exponentials by polynomials"},
-    {Variant::Polynomial4, "4 of 16 exponentials by polynomials"},
-    {Variant::Polynomial6, "6 of 16 exponentials by polynomials"},
-    {Variant::Polynomial8, "8 of 16 exponentials by polynomials"},
-    {Variant::Halves, "by 64 keys"},
-    {Variant::HalvesPolynomial2, "by 64 keys, 2 of 16 by polynomials"},
-    {Variant::HalvesPolynomial4, "by 64 keys, 4 of 16 by polynomials"},
-    {Variant::HalvesPolynomial6, "by 64 keys, 6 of 16 by polynomials"},
 };
 
 }  // namespace

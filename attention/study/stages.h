@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the parts of Hopper's attention kernel cost: the kernel as it is, and with one part left out or done
-// otherwise, on the same operands. Without a part the result is wrong; the rest takes the time it takes.
+// What the parts of Hopper's attention kernel cost: the kernel as it is, and with one part left out, on
+// the same operands. Without a part the result is wrong; the rest takes the time it takes.
 #pragma once
 
 #include <c10/core/Device.h>

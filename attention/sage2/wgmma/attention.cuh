@@ -2,11 +2,11 @@
 // Attention on Hopper: INT8 Q K^T and e4m3 P V by wgmma, with two-level accumulation (SageAttention2,
 // sections 3.2, 3.3).
 //
-// Note [Roles]. A block of three warpgroups stays on its multiprocessor and takes one tile of 128 queries
-// after the other. The first warpgroup is the producer: one thread takes the next tile of queries, and copies
-// it and tiles of K and V into rings. The two consumers have 64 queries each. They take turns at the tensor
-// cores: while one issues its products, the other is at its softmax. Within a consumer, Q K^T of a tile runs
-// beside P V of the tile before, also where the tile before belongs to the queries before.
+// Note [Roles]. A block of four warpgroups stays on its multiprocessor and takes one block of 192 queries
+// after the other. The first warpgroup is the producer: one thread takes the next queries, and copies them
+// and tiles of K and V into rings. The three consumers have 64 queries each and go through the tiles on their
+// own, one step after the other: while one waits for its products, the other two are at their softmax. A
+// consumer has 160 registers a thread for that, where S and P V never live at once.
 //
 // Note [Beside]. The prologue may still be under way, on multiprocessors of its own: the producer waits until
 // the operands of a head are whole. Blocks for which there is no room yet come when the prologue leaves, and
@@ -27,24 +27,27 @@
 
 namespace sagelab::attention::sage2::hopper {
 
-constexpr int kKeys = kv_rows(Arch::Sm90), kThreads = 384;
+constexpr int kKeys = kv_rows(Arch::Sm90);
+constexpr int kGroup = 64, kGroups = 3;  // queries of a consumer, consumers
+constexpr int kQueries = kGroup * kGroups, kThreads = 128 * (1 + kGroups), kConsumerWarps = 4 * kGroups;
 constexpr float kLog2Of448 = 8.807354922f;  // P is scaled to the range of e4m3
 constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 constexpr float kNone = -1e30f;  // the maximum of no key
 constexpr int kStages = 4, kQStages = 2;
-constexpr int kConsumerWarps = 8;
+constexpr int kQueriesPerScale = kQRows / q_scales_per_tile(Arch::Sm90);
 
-// A tile of queries: where it stands, and how many tiles of keys some query of it sees, at least 1.
+// A block of queries: where it stands, and how many tiles of keys some query of it sees, at least 1.
 struct Item {
-  int batch, head, q_tile;
+  int batch, head;
+  int query;  // its first
   int kv;     // its head of K and V, among those of all batches
   int count;  // 0: there are no more
 };
 
 // What a kernel does: all of it, but where a study asks what a part costs (attention/study/stages.h).
 struct Parts {
-  bool scores = true, maxima = true, conversions = true, packing = true, values = true, second_level = true,
-       turns = true;
+  bool scores = true, maxima = true, conversions = true, exponentials = true, packing = true, values = true,
+       second_level = true;
 };
 
 __device__ inline float exp2_approx(float x) {
@@ -58,18 +61,14 @@ struct Config {
   static constexpr Parts kHas{};
   static constexpr int kDimension = kDim;
   static constexpr bool kTileScale = kVScale == VScale::Tile, kOnes = kSum == Sum::Matrix;
-  static constexpr bool kMixed = kDim == 128;  // measured: 2 % faster at 128, slower at 64
   // With a row of ones under the channels, P V gives the row sum as well. Rows come by eight.
   static constexpr int kRows = kDim + (kOnes ? 8 : 0);
 
-  // Of score i of a thread's 64.
-  static __device__ float exponential(int /*i*/, float x) { return exp2_approx(x); }
-
   struct alignas(1024) Memory {
-    alignas(1024) char q[kQStages][kQRows * kDim];
+    alignas(1024) char q[kQStages][kQueries * kDim];
     alignas(1024) char k[kStages][kKeys * kDim];
     alignas(1024) char v[kStages][kRows * kKeys];
-    alignas(16) float q_scale[kQStages][q_scales_per_tile(Arch::Sm90)];
+    alignas(16) float q_scale[kQStages][kQueries / kQueriesPerScale];
     alignas(16) float k_scale[kStages][kKScalesPerTile];
     alignas(16) float v_scale[kTileScale ? kStages : kQStages][kDim];
     alignas(16) float v_mean[kQStages][kDim];  // zeros where none was subtracted
@@ -87,17 +86,17 @@ __device__ inline int keys_seen(const AttentionParams& p, int query) {
 
 // Under a causal mask the tiles with most work go first, over as many heads as the level 2 cache holds at
 // once.
-__device__ inline Item item_at(const AttentionParams& p, unsigned index, unsigned q_tiles, unsigned dim) {
+__device__ inline Item item_at(const AttentionParams& p, unsigned index, unsigned blocks, unsigned dim) {
   constexpr unsigned kCached = 24 << 20;  // bytes of K and V
   const unsigned all = p.batch * p.heads;
   const unsigned together = p.causal ? min(max(kCached / (2 * dim) / unsigned(p.kv_len), 1u), all) : 1;
-  const unsigned first = index / (together * q_tiles) * together, within = index - first * q_tiles;
+  const unsigned first = index / (together * blocks) * together, within = index - first * blocks;
   const unsigned here = min(together, all - first), head = first + within % here;
-  const int q_tile = int(q_tiles - 1 - within / here);
-  const int keys = max(keys_seen(p, (q_tile + 1) * kQRows - 1), 1);  // none: one tile, all of it masked
+  const int query = int(blocks - 1 - within / here) * kQueries;
+  const int keys = max(keys_seen(p, query + kQueries - 1), 1);  // none: one tile, all of it masked
   // Heads of one batch share those of K and V in order, so this holds across batches.
   const int kv = int(head / unsigned(p.heads / p.kv_heads));
-  return {int(head / p.heads), int(head % p.heads), q_tile, kv, int(tiles(keys, kKeys))};
+  return {int(head / p.heads), int(head % p.heads), query, kv, int(tiles(keys, kKeys))};
 }
 
 // A place in a ring and the parity of its barriers' phase.
@@ -114,7 +113,7 @@ class Producer {
       : p(params), memory(shared) {}
 
   __device__ void run() {
-    const unsigned q_tiles = unsigned(tiles(p.q_len, kQRows)), all = q_tiles * p.heads * p.batch;
+    const unsigned blocks = unsigned(tiles(p.q_len, kQueries)), all = blocks * p.heads * p.batch;
     // Wraps to 0 with the last question, since each block asks once too often.
     const auto take = [&] { return atomicInc(p.counters.next(), all + gridDim.x - 1); };
     unsigned index = take();
@@ -127,11 +126,11 @@ class Producer {
         memory.item_full[turn.stage].arrive();
         break;
       }
-      const Item item = item_at(p, index, q_tiles, kDim);
+      const Item item = item_at(p, index, blocks, kDim);
       memory.items[turn.stage] = item;
       memory.item_full[turn.stage].arrive();
       if (item.kv != whole) await_operands(whole = item.kv);
-      queries(item, turn.stage, (int64_t(item.batch) * p.heads + item.head) * q_tiles + item.q_tile);
+      queries(item, turn.stage);
       index = take();
       keys_and_values(item);
     }
@@ -146,18 +145,18 @@ class Producer {
     global_to_async();
   }
 
-  __device__ void queries(const Item& item, unsigned stage, int64_t tile) {
-    constexpr int kScales = q_scales_per_tile(Arch::Sm90);
-    constexpr uint32_t kChannels = kDim * sizeof(float);
-    const int64_t kv = int64_t(item.kv) * kDim;
+  // Tiles of queries follow each other without a gap, so a block may end within one; the last has less.
+  __device__ void queries(const Item& item, unsigned stage) {
+    constexpr uint32_t kChannels = kDim * sizeof(float), kScale = sizeof(float) / kQueriesPerScale;
+    const int64_t kv = int64_t(item.kv) * kDim, padded = tiles(p.q_len, kQRows) * kQRows;
+    const int64_t row = (int64_t(item.batch) * p.heads + item.head) * padded + item.query;
+    const uint32_t rows = uint32_t(min(padded - item.query, int64_t(kQueries)));
     Barrier& full = memory.q_full[stage];
-    full.expect(sizeof memory.q[0] + sizeof memory.q_scale[0] + (C::kTileScale ? 0 : kChannels) +
-                (p.x.v_mean ? kChannels : 0));
+    full.expect(rows * (kDim + kScale) + (C::kTileScale ? 0 : kChannels) + (p.x.v_mean ? kChannels : 0));
     if constexpr (!C::kTileScale) bulk_copy(memory.v_scale[stage], p.x.v_scale + kv, kChannels, full);
     if (p.x.v_mean) bulk_copy(memory.v_mean[stage], p.x.v_mean + kv, kChannels, full);
-    bulk_copy(memory.q[stage], static_cast<const char*>(p.x.q) + tile * kQRows * kDim, sizeof memory.q[0],
-              full);
-    bulk_copy(memory.q_scale[stage], p.x.q_scale + tile * kScales, sizeof memory.q_scale[0], full);
+    bulk_copy(memory.q[stage], static_cast<const char*>(p.x.q) + row * kDim, rows * kDim, full);
+    bulk_copy(memory.q_scale[stage], p.x.q_scale + row / kQueriesPerScale, rows * kScale, full);
   }
 
   __device__ void keys_and_values(const Item& item) {
@@ -214,22 +213,14 @@ struct Softmax {
   float sum[2] = {0, 0};           // of this thread's P, times 448
   float decay[2] = {1, 1};         // what the last tile scales earlier results by
 
-  // Conversions share a unit with exponentials, which is what the kernel waits for most. kMixed: one of four
-  // is made by additions instead, exactly too, since |s| < 2^22.
-  static __device__ float score(int i, int s) {
-    constexpr float kMagic = 12582912;  // 1.5 * 2^23
-    if constexpr (!C::kHas.conversions) return __int_as_float(s);
-    return C::kMixed && i % 4 == 1 ? __int_as_float(s + __float_as_int(kMagic)) - kMagic : float(s);
-  }
-
   // From scores to P, in place: the bits of a float each. limit: keys of the tile that each row sees, from
   // this thread's first on, if kMasked.
-  template <bool kMasked, int kCount>
-  __device__ void step(int (&s)[kCount], float sigma, const int (&limit)[2]) {
+  template <bool kMasked>
+  __device__ void step(int (&s)[64], float sigma, const int (&limit)[2]) {
     const auto seen = [&](int i) { return !kMasked || i / 4 * 8 + i % 2 < limit[i % 4 / 2]; };
     int top[2][2] = {{INT_MIN, INT_MIN}, {INT_MIN, INT_MIN}};  // two chains a row: one would wait for itself
 #pragma unroll
-    for (int i = 0; i < (C::kHas.maxima ? kCount : 2); i += 2) {
+    for (int i = 0; i < (C::kHas.maxima ? 64 : 2); i += 2) {
       int& most_so_far = top[i % 4 / 2][i / 4 % 2];
       most_so_far = __vimax3_s32(most_so_far, seen(i) ? s[i] : INT_MIN, seen(i + 1) ? s[i + 1] : INT_MIN);
     }
@@ -246,9 +237,11 @@ struct Softmax {
       if (!C::kOnes) sum[row] *= decay[row];
     }
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
+    for (int i = 0; i < 64; ++i) {
       const int row = i % 4 / 2;
-      const float e = seen(i) ? C::exponential(i, fmaf(score(i, s[i]), sigma, offset[row])) : 0.f;
+      const float score = C::kHas.conversions ? float(s[i]) : __int_as_float(s[i]);
+      const float x = fmaf(score, sigma, offset[row]);
+      const float e = !seen(i) ? 0.f : C::kHas.exponentials ? exp2_approx(x) : x;
       if (!C::kOnes) sum[row] += e;
       s[i] = __float_as_int(e);
     }
@@ -264,10 +257,10 @@ __device__ inline void keep(const uint32_t (&x)[16]) {
 }
 
 // P in e4m3, as the A operand of P V.
-template <class C, int kCount>
-__device__ void pack(const int (&s)[kCount], uint32_t (&p)[kCount / 4]) {
+template <class C>
+__device__ void pack(const int (&s)[64], uint32_t (&p)[16]) {
 #pragma unroll
-  for (int i = 0; i < kCount / 4; ++i) {
+  for (int i = 0; i < 16; ++i) {
     const int first = i / 4 * 16 + i % 4 / 2 * 8 + i % 2 * 2;
     const int *a = s + first, *b = a + 4;
     p[i] = C::kHas.packing ? e4m3x4(__int_as_float(a[0]), __int_as_float(a[1]), __int_as_float(b[0]),
@@ -284,85 +277,35 @@ class Consumer {
       : p(params), memory(shared), group(__shfl_sync(0xffffffffu, int(threadIdx.x / 128), 0) - 1) {}
 
   __device__ void run() {
-    memory.item_full[0].wait(0);
-    if (memory.items[0].count == 0) return;  // others have taken them all
-    memory.q_full[0].wait(0);
-    memory.k_full[0].wait(0);
-    if (C::kHas.turns && group == 1) give_turn(1);  // the second warpgroup leaves the first turn to the other
-    products_begin();
-    issue_scores(0, Turn(0));
-    products_commit();
-    products_wait<0>();
-    pin(s);
     for (unsigned n = 0;; ++n) {
-      const Turn<kQStages> now(n), next(n + 1);
-      queries(now.stage);
-      memory.item_full[next.stage].wait(next.parity);
-      const bool more = memory.items[next.stage].count > 0;
-      if (more) memory.q_full[next.stage].wait(next.parity);
-      finish(next.stage, more);
-      store(now.stage);
-      memory.q_empty[now.stage].arrive();
-      if (!more) return;
+      const Turn<kQStages> turn(n);
+      memory.item_full[turn.stage].wait(turn.parity);
+      count = memory.items[turn.stage].count;
+      if (count == 0) return;
+      memory.q_full[turn.stage].wait(turn.parity);
+      queries(turn.stage);
+      store(turn.stage);
+      memory.q_empty[turn.stage].arrive();
       first += count;
     }
   }
 
- protected:
-  static constexpr int kDim = C::kDimension, kOut = kDim / 2, kProduct = C::kRows / 2;
+ private:
+  static constexpr int kDim = C::kDimension, kOut = kDim / 2;
   const AttentionParams& p;
   typename C::Memory& memory;
-  const int group;     // 0 or 1, known to be the same in the whole warp
+  const int group;     // known to be the same in the whole warp
   unsigned first = 0;  // in the ring, the first tile of keys of these queries
   int count = 0;       // tiles of keys
   float q_scale;       // of both rows, times the softmax scale in units of log2
   Softmax<C> softmax;
-  float decay[2];  // of the tile whose P V is under way
   int s[64];
   uint32_t probabilities[16];
-  float out[kOut], product[kProduct];
+  float out[kOut];
 
   __device__ static int lane() { return threadIdx.x % 32; }
-  // Of this thread's two rows, among the 128 of the tile.
-  __device__ static int row_of_tile(int row) { return (threadIdx.x - 128) / 32 * 16 + lane() / 4 + row * 8; }
-
-  // Between products_begin and products_commit, as is the next.
-  __device__ void issue_scores(unsigned q_stage, const Turn<>& turn) {
-    const uint64_t a = tile_descriptor<kDim>(memory.q[q_stage] + group * 64 * kDim);
-    const uint64_t b = tile_descriptor<kDim>(memory.k[turn.stage]);
-    pin(s);
-#pragma unroll
-    for (int k = 0; k < (C::kHas.scores ? kDim / 32 : 0); ++k)
-      multiply_scores(s, a + 2 * k, b + 2 * k, k > 0);
-  }
-
-  __device__ void issue_values(const Turn<>& turn) {
-    if constexpr (!C::kHas.values) return;
-    const uint64_t b = tile_descriptor<kKeys>(memory.v[turn.stage]);
-#pragma unroll
-    for (int k = 0; k < kKeys / 32; ++k) {
-      const uint32_t a[4] = {probabilities[4 * k], probabilities[4 * k + 1], probabilities[4 * k + 2],
-                             probabilities[4 * k + 3]};
-      multiply_values(product, a, b + 2 * k, k > 0);
-    }
-  }
-
-  // A group of products each, in this order.
-  __device__ void issue(unsigned q_stage, const Turn<>& scores, const Turn<>& values) {
-    products_begin();
-    issue_scores(q_stage, scores);
-    products_commit();
-    products_begin();
-    issue_values(values);
-    products_commit();
-  }
-
-  __device__ void my_turn() const {
-    if constexpr (C::kHas.turns) await_turn(1 + group);
-  }
-  __device__ void pass_turn() const {
-    if constexpr (C::kHas.turns) give_turn(2 - group);
-  }
+  // Of this thread's two rows, among those of the block.
+  __device__ static int row_of_block(int row) { return (threadIdx.x - 128) / 32 * 16 + lane() / 4 + row * 8; }
 
   // A warp is done with a place of a ring.
   __device__ void release(Barrier& empty) const {
@@ -370,110 +313,97 @@ class Consumer {
     if (lane() == 0) empty.arrive();
   }
 
-  // Of tile i of keys, whose scores have come.
-  template <bool kMasked>
-  __device__ void exponentials(int i, unsigned q_stage) {
+  // Keys that no query of this group sees, or no query at all.
+  __device__ void skip(int i) {
     const Turn turn(first + i);
+    memory.k_full[turn.stage].wait(turn.parity);
+    memory.k_empty[turn.stage].arrive();
+    memory.v_full[turn.stage].wait(turn.parity);
+    release(memory.v_empty[turn.stage]);
+  }
+
+  __device__ void scores(const Turn<>& turn, unsigned q_stage) {
+    memory.k_full[turn.stage].wait(turn.parity);
+    products_begin();
+    const uint64_t a = tile_descriptor<kDim>(memory.q[q_stage] + group * kGroup * kDim);
+    const uint64_t b = tile_descriptor<kDim>(memory.k[turn.stage]);
+    pin(s);
+#pragma unroll
+    for (int k = 0; k < (C::kHas.scores ? kDim / 32 : 0); ++k)
+      multiply_scores(s, a + 2 * k, b + 2 * k, k > 0);
+    products_commit();
+  }
+
+  // Of tile i of keys.
+  template <bool kMasked>
+  __device__ void exponentials(int i, const Turn<>& turn, int query) {
     const float sigma = q_scale * memory.k_scale[turn.stage][lane() % 4];
+    products_wait<0>();
+    pin(s);
     memory.k_empty[turn.stage].arrive();  // each thread, since each has read
     int limit[2] = {kKeys, kKeys};
     if constexpr (kMasked) {
 #pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        const int query = memory.items[q_stage].q_tile * kQRows + row_of_tile(row);
-        limit[row] = keys_seen(p, query) - (count - 1 - i) * kKeys - lane() % 4 * 2;
-      }
+      for (int row = 0; row < 2; ++row)
+        limit[row] = keys_seen(p, query + row_of_block(row)) - (count - 1 - i) * kKeys - lane() % 4 * 2;
     }
     softmax.template step<kMasked>(s, sigma, limit);
+    pack<C>(s, probabilities);
+    if constexpr (!C::kHas.values) keep(probabilities);
   }
 
-  // The second level: the product of one tile joins the result in fp32.
-  __device__ void accumulate(const Turn<>& turn) {
+  // P V of one tile joins the result in fp32: the second level.
+  __device__ void values(const Turn<>& turn) {
+    float product[C::kRows / 2];
+    memory.v_full[turn.stage].wait(turn.parity);
+    const uint64_t b = tile_descriptor<kKeys>(memory.v[turn.stage]);
+    products_begin();
+#pragma unroll
+    for (int k = 0; k < (C::kHas.values ? kKeys / 32 : 0); ++k) {
+      const uint32_t a[4] = {probabilities[4 * k], probabilities[4 * k + 1], probabilities[4 * k + 2],
+                             probabilities[4 * k + 3]};
+      multiply_values(product, a, b + 2 * k, k > 0);
+    }
+    products_commit();
+    products_wait<0>();
+    pin(product);
+    if constexpr (!C::kTileScale) release(memory.v_empty[turn.stage]);
 #pragma unroll
     for (int i = 0; i < (C::kHas.second_level ? kOut : 0); ++i) {
       float x = product[i];
       if constexpr (C::kTileScale) x *= memory.v_scale[turn.stage][i / 4 * 8 + lane() % 4 * 2 + i % 2];
-      out[i] = fmaf(out[i], decay[i % 4 / 2], x);
+      out[i] = fmaf(out[i], softmax.decay[i % 4 / 2], x);
     }
     if constexpr (C::kOnes) {
 #pragma unroll
       for (int row = 0; row < 2; ++row)
-        softmax.sum[row] = fmaf(softmax.sum[row], decay[row], product[kOut + row * 2]);
+        softmax.sum[row] = fmaf(softmax.sum[row], softmax.decay[row], product[kOut + row * 2]);
     }
+    if constexpr (C::kTileScale) release(memory.v_empty[turn.stage]);
   }
 
-  // P of the tile whose scores are in s. The product that read the registers of P is done.
-  __device__ void next_probabilities() {
-    pack<C>(s, probabilities);
-    if constexpr (!C::kHas.values) keep(probabilities);
-    decay[0] = softmax.decay[0], decay[1] = softmax.decay[1];
-  }
-
-  // Scores of tile i beside P V of tile i - 1.
   template <bool kMasked>
-  __device__ void tile(int i, unsigned q_stage) {
-    const Turn turn(first + i), last(first + i - 1), next(first + i + 1);
-    my_turn();
-    issue(q_stage, turn, last);
-    pass_turn();
-    if constexpr (kMasked) {  // rare: nothing is hidden here, and registers are saved
-      products_wait<0>();
-      pin(s), pin(product);
-      accumulate(last);
-      exponentials<kMasked>(i, q_stage);
-      await_tiles(i + 1);
-    } else {
-      products_wait<1>();
-      pin(s);
-      exponentials<kMasked>(i, q_stage);
-      pin(s);
-      await_tiles(i + 1);  // a loop: ptxas would move the exponentials behind the wait for the product
-      products_wait<0>();
-      pin(product);
-      accumulate(last);
-    }
-    next_probabilities();
-    release(memory.v_empty[last.stage]);
+  __device__ void tile(int i, unsigned q_stage, int query) {
+    const Turn turn(first + i);
+    scores(turn, q_stage);
+    exponentials<kMasked>(i, turn, query);
+    values(turn);
   }
 
-  // Until the keys of tile i and the values of the tile before have come.
-  __device__ void await_tiles(int i) {
-    const Turn turn(first + i), last(first + i - 1);
-    if (i < count) memory.k_full[turn.stage].wait(turn.parity);
-    memory.v_full[last.stage].wait(last.parity);
-  }
-
-  // All tiles of keys, but for P V of the last. The scores of the first have come.
   __device__ void queries(unsigned q_stage) {
-    count = memory.items[q_stage].count;
-    const int q_tile = memory.items[q_stage].q_tile;
+    const int query = memory.items[q_stage].query, mine = query + group * kGroup;
     q_scale =
-        memory.q_scale[q_stage][q_scale_index(row_of_tile(0), q_group(Arch::Sm90))] * (p.scale * kLog2E);
+        memory.q_scale[q_stage][q_scale_index(row_of_block(0), q_group(Arch::Sm90))] * (p.scale * kLog2E);
     softmax = {};
 #pragma unroll
     for (int i = 0; i < kOut; ++i) out[i] = 0;
-    exponentials<true>(0, q_stage);
-    next_probabilities();
-    await_tiles(1);
-    // Tiles that some row does not see wholly come first.
-    const int whole = max(keys_seen(p, q_tile * kQRows + group * 64), 0) / kKeys;
-    int i = 1;
-    for (; i < count - whole; ++i) tile<true>(i, q_stage);
-    for (; i < count; ++i) tile<false>(i, q_stage);
-  }
-
-  // P V of the last tile, beside the first scores of the next queries; without those, scores of whatever is
-  // there are computed and left.
-  __device__ void finish(unsigned next_stage, bool more) {
-    const Turn last(first + count - 1), next(first + count);
-    if (more) memory.k_full[next.stage].wait(next.parity);
-    my_turn();
-    issue(next_stage, next, last);
-    if (more || group == 0) pass_turn();
-    products_wait<0>();
-    pin(s), pin(product);
-    accumulate(last);
-    release(memory.v_empty[last.stage]);
+    // Tiles that no row of these sees come first, then those that some row does not see wholly.
+    const int some = mine < p.q_len ? int(tiles(max(keys_seen(p, mine + kGroup - 1), 0), kKeys)) : 0;
+    const int whole = max(keys_seen(p, mine), 0) / kKeys;
+    int i = 0;
+    for (; i < count - some; ++i) skip(i);
+    for (; i < count - whole; ++i) tile<true>(i, q_stage, query);
+    for (; i < count; ++i) tile<false>(i, q_stage, query);
   }
 
   __device__ void store(unsigned q_stage) {
@@ -484,7 +414,7 @@ class Consumer {
       const float sum = C::kOnes ? __shfl_sync(0xffffffffu, softmax.sum[row], lane() & ~3)
                                  : over_quad(softmax.sum[row], [](float a, float b) { return a + b; });
       inverse[row] = sum > 0 ? 1 / sum : 0.f;
-      const int query = item.q_tile * kQRows + row_of_tile(row);
+      const int query = item.query + row_of_block(row);
       if (p.lse && lane() % 4 == 0 && query < p.q_len) store_lse(item, query, sum, softmax.most[row]);
     }
     store_rows(item, q_stage, inverse);
@@ -503,7 +433,7 @@ class Consumer {
     float present[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
-      to[row] = row_of_result(item, item.q_tile * kQRows + row_of_tile(row));
+      to[row] = row_of_result(item, item.query + row_of_block(row));
       present[row] = inverse[row] > 0 ? 1.f : 0.f;
     }
     const bool bf16 = p.scalar == sagelab::kernel::Scalar::BFloat16;
@@ -568,29 +498,28 @@ __device__ void set_up(typename C::Memory& memory) {
   __syncthreads();
 }
 
-template <class C, class Consumers = Consumer<C>>
+template <class C>
 __global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_constant__ AttentionParams p) {
   extern __shared__ char raw[];
   const uint32_t misaligned = shared_address(raw) % 1024;
   auto& memory = *reinterpret_cast<typename C::Memory*>(raw + (misaligned ? 1024 - misaligned : 0));
   set_up<C>(memory);
   if (threadIdx.x < 128) {
-    give_registers<40>();
+    give_registers<32>();
     if (threadIdx.x == 0) Producer<C>(p, memory).run();
   } else {
-    take_registers<232>();
-    Consumers(p, memory).run();
+    take_registers<160>();
+    Consumer<C>(p, memory).run();
   }
 }
 
-template <class C, class Consumers = Consumer<C>>
+template <class C>
 cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
   constexpr int kBytes = sizeof(typename C::Memory) + 1024;
-  const int64_t items = tiles(p.q_len, kQRows) * p.heads * p.batch,
+  const int64_t items = tiles(p.q_len, kQueries) * p.heads * p.batch,
                 processors = sagelab::kernel::processors();
   const unsigned grid = unsigned(items < processors ? items : processors);
-  return sagelab::kernel::launch(attention_kernel<C, Consumers>, {grid, kThreads, kBytes, p.beside}, stream,
-                                 p);
+  return sagelab::kernel::launch(attention_kernel<C>, {grid, kThreads, kBytes, p.beside}, stream, p);
 }
 
 }  // namespace sagelab::attention::sage2::hopper

@@ -16,7 +16,7 @@ namespace sagelab::attention::study {
 // Why this build cannot launch anything; empty if it can.
 std::string stages_not_built();
 std::function<void(Variant)> launch_stages(const Call& call);
-// Ticks per second, over so many seconds after work was begun.
+// Ticks per second, over so many seconds in which work is begun.
 double launch_clock_beside(const at::Device& device, const std::function<void()>& work, double seconds);
 int processors_of(const at::Device& device);
 

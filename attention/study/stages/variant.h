@@ -12,15 +12,6 @@ enum class Variant {
   NoPacking,       // of P to e4m3
   NoValues,        // P V
   NoSecondLevel,   // its sum in fp32
-  NoTurns,         // the two warpgroups issue products as they come to it
-  Polynomial2,     // two of 16 exponentials by multiplications and additions
-  Polynomial4,
-  Polynomial6,
-  Polynomial8,
-  Halves,  // tiles of 64 keys: scores of the next beside the softmax of this one
-  HalvesPolynomial2,
-  HalvesPolynomial4,
-  HalvesPolynomial6,
 };
 
 }  // namespace sagelab::attention::study

@@ -19,7 +19,7 @@ TEST(Stages, TheCpuHasNone) {
 
 TEST(Stages, TheFirstIsTheKernelAsItIs) {
   const auto all = stage_variants();
-  ASSERT_EQ(all.size(), 17u);
+  ASSERT_EQ(all.size(), 8u);
   EXPECT_EQ(all.front().variant, Variant::Whole);
   for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(size_t(all[i].variant), i) << all[i].name;
 }
@@ -52,10 +52,6 @@ class StagesOnGpu : public ::testing::TestWithParam<int64_t> {
     once();  // what a launch counts stands at nought again
     return first;
   }
-  static double distance(const at::Tensor& x, const at::Tensor& from) {
-    const at::Tensor wide = from.to(at::kFloat);
-    return ((x.to(at::kFloat) - wide).norm() / wide.norm()).item<double>();
-  }
 
   static constexpr int64_t kHeads = 20;
   static constexpr double kPoison = 0x1p100;
@@ -76,32 +72,6 @@ TEST_P(StagesOnGpu, EveryVariantEnds) {
   for (const auto& variant : stage_variants()) {
     SCOPED_TRACE(variant.name);
     run(variant.variant);
-  }
-}
-
-// They change P before it is rounded to e4m3, by 1.8e-3 at most.
-TEST_P(StagesOnGpu, PolynomialsAreExponentials) {
-  const at::Tensor whole = run(Variant::Whole), halves = run(Variant::Halves);
-  const auto expect_near = [&](Variant variant, const at::Tensor& exact) {
-    SCOPED_TRACE(int(variant));
-    const double error = distance(run(variant), exact);
-    EXPECT_LT(error, 1e-2);
-    EXPECT_GT(error, 0);
-  };
-  for (const auto variant :
-       {Variant::Polynomial2, Variant::Polynomial4, Variant::Polynomial6, Variant::Polynomial8})
-    expect_near(variant, whole);
-  for (const auto variant :
-       {Variant::HalvesPolynomial2, Variant::HalvesPolynomial4, Variant::HalvesPolynomial6})
-    expect_near(variant, halves);
-}
-
-// Maxima come in other steps, and sums are rounded elsewhere.
-TEST_P(StagesOnGpu, HalvesAreTheWhole) {
-  for (const bool causal : {false, true}) {
-    SCOPED_TRACE(causal);
-    call_.causal = causal;
-    EXPECT_LT(distance(run(Variant::Halves), run(Variant::Whole)), 2e-2);
   }
 }
 
