@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decoder once more, with sizes in place of tensors: what autoencoder_kl.cpp allocates and frees, in the
-// same order. Left out: workspaces of cuDNN and oneDNN, and the strips that blending works on.
+// same order. Left out: oneDNN's workspaces, and the strips that blending works on.
 #include <ATen/cpu/Utils.h>
 
 #include <algorithm>
@@ -29,7 +29,8 @@ class Walk {
   Walk(const AutoencoderKLConfig& config, const Target& target)
       : config_(config),
         element_size_(int64_t(c10::elementSize(target.dtype))),
-        block_(target.device.is_cpu() ? block_of_this_cpu() : 1),
+        on_cpu_(target.device.is_cpu()),
+        block_(on_cpu_ ? block_of_this_cpu() : 1),
         fp32_on_cpu_(target.device.is_cpu() && target.dtype == at::kFloat) {}
 
   Ghost make(int64_t c, int64_t h, int64_t w) {
@@ -79,10 +80,11 @@ class Walk {
   int64_t peak() const { return peak_; }
 
  private:
-  // The library's own part. oneDNN and cuDNN: input and output in their layout, then the output in ours.
-  // oneDNN's has channels in blocks, but fewer than one are read as they are; with one tap it reads and
-  // writes ours in fp32, and has the sums in fp32 besides where that is not the dtype. LibTorch's path for
-  // small fp32 inputs on the CPU, and in half precision without AVX-512: the input unfolded once per tap.
+  // The library's own part. Input and output in its layout, then the output in ours: oneDNN frees its input
+  // before that, cuDNN's two are one workspace. oneDNN's layout has channels in blocks, but fewer than one
+  // are read as they are; with one tap it reads and writes ours in fp32, and has the sums in fp32 besides
+  // where that is not the dtype. LibTorch's path for small fp32 inputs on the CPU, and in half precision
+  // without AVX-512: the input unfolded once per tap.
   Ghost convolve(const Ghost& x, int64_t out, int64_t taps) {
     constexpr int64_t kSmall = 20480;
     if (fp32_on_cpu_ ? x.c * x.h * x.w <= kSmall : block_ == kNarrowBlock) {
@@ -96,7 +98,7 @@ class Walk {
     Ghost sums = sums_apart ? make(2 * blocks(out), x.h, x.w) : Ghost();
     Ghost reordered = x.c < block_ && !sums_apart ? Ghost() : make(blocks(x.c), x.h, x.w);
     const Ghost result = make(blocks(out), x.h, x.w);
-    sums = reordered = {};
+    if (on_cpu_) sums = reordered = {};
     return make(out, x.h, x.w);
   }
 
@@ -128,6 +130,7 @@ class Walk {
 
   const AutoencoderKLConfig& config_;
   const int64_t element_size_;
+  const bool on_cpu_;
   const int64_t block_;
   const bool fp32_on_cpu_;
   int64_t live_ = 0, peak_ = 0;
