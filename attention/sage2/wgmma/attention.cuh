@@ -280,13 +280,11 @@ class Consumer {
     for (unsigned n = 0;; ++n) {
       const Turn<kQStages> turn(n);
       memory.item_full[turn.stage].wait(turn.parity);
-      count = memory.items[turn.stage].count;
-      if (count == 0) return;
+      if (memory.items[turn.stage].count == 0) return;
       memory.q_full[turn.stage].wait(turn.parity);
       queries(turn.stage);
       store(turn.stage);
       memory.q_empty[turn.stage].arrive();
-      first += count;
     }
   }
 
@@ -294,18 +292,27 @@ class Consumer {
   static constexpr int kDim = C::kDimension, kOut = kDim / 2;
   const AttentionParams& p;
   typename C::Memory& memory;
-  const int group;     // known to be the same in the whole warp
-  unsigned first = 0;  // in the ring, the first tile of keys of these queries
-  int count = 0;       // tiles of keys
-  float q_scale;       // of both rows, times the softmax scale in units of log2
+  const int group;    // known to be the same in the whole warp
+  unsigned next = 0;  // tile of keys, in the ring
+  float q_scale;      // of both rows; where V has scales by tile no register is left for it
   Softmax<C> softmax;
   int s[64];
   uint32_t probabilities[16];
   float out[kOut];
 
   __device__ static int lane() { return threadIdx.x % 32; }
-  // Of this thread's two rows, among those of the block.
-  __device__ static int row_of_block(int row) { return (threadIdx.x - 128) / 32 * 16 + lane() / 4 + row * 8; }
+  // Of this thread's two rows, among those of the block. Looked up anew each time: no register is left to
+  // keep it in.
+  __device__ static int row_of_block(int row) {
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return (thread - 128) / 32 * 16 + thread % 32 / 4 + row * 8;
+  }
+
+  // Of both rows, times the softmax scale in units of log2.
+  __device__ float queries_scale(unsigned q_stage) const {
+    return memory.q_scale[q_stage][q_scale_index(row_of_block(0), q_group(Arch::Sm90))] * (p.scale * kLog2E);
+  }
 
   // A warp is done with a place of a ring.
   __device__ void release(Barrier& empty) const {
@@ -313,9 +320,9 @@ class Consumer {
     if (lane() == 0) empty.arrive();
   }
 
-  // Keys that no query of this group sees, or no query at all.
-  __device__ void skip(int i) {
-    const Turn turn(first + i);
+  // Keys that no query of this group sees.
+  __device__ void skip() {
+    const Turn turn(next++);
     memory.k_full[turn.stage].wait(turn.parity);
     memory.k_empty[turn.stage].arrive();
     memory.v_full[turn.stage].wait(turn.parity);
@@ -334,10 +341,11 @@ class Consumer {
     products_commit();
   }
 
-  // Of tile i of keys.
+  // Of a tile of keys, the key-th of all.
   template <bool kMasked>
-  __device__ void exponentials(int i, const Turn<>& turn, int query) {
-    const float sigma = q_scale * memory.k_scale[turn.stage][lane() % 4];
+  __device__ void exponentials(int key, const Turn<>& turn, unsigned q_stage) {
+    const float sigma =
+        (C::kTileScale ? queries_scale(q_stage) : q_scale) * memory.k_scale[turn.stage][lane() % 4];
     products_wait<0>();
     pin(s);
     memory.k_empty[turn.stage].arrive();  // each thread, since each has read
@@ -345,7 +353,8 @@ class Consumer {
     if constexpr (kMasked) {
 #pragma unroll
       for (int row = 0; row < 2; ++row)
-        limit[row] = keys_seen(p, query + row_of_block(row)) - (count - 1 - i) * kKeys - lane() % 4 * 2;
+        limit[row] =
+            keys_seen(p, memory.items[q_stage].query + row_of_block(row)) - key * kKeys - lane() % 4 * 2;
     }
     softmax.template step<kMasked>(s, sigma, limit);
     pack<C>(s, probabilities);
@@ -383,27 +392,26 @@ class Consumer {
   }
 
   template <bool kMasked>
-  __device__ void tile(int i, unsigned q_stage, int query) {
-    const Turn turn(first + i);
+  __device__ void tile(int key, unsigned q_stage) {
+    const Turn turn(next++);
     scores(turn, q_stage);
-    exponentials<kMasked>(i, turn, query);
+    exponentials<kMasked>(key, turn, q_stage);
     values(turn);
   }
 
   __device__ void queries(unsigned q_stage) {
-    const int query = memory.items[q_stage].query, mine = query + group * kGroup;
-    q_scale =
-        memory.q_scale[q_stage][q_scale_index(row_of_block(0), q_group(Arch::Sm90))] * (p.scale * kLog2E);
+    const int mine = memory.items[q_stage].query + group * kGroup;
+    q_scale = queries_scale(q_stage);
     softmax = {};
 #pragma unroll
     for (int i = 0; i < kOut; ++i) out[i] = 0;
     // Tiles that no row of these sees come first, then those that some row does not see wholly.
     const int some = mine < p.q_len ? int(tiles(max(keys_seen(p, mine + kGroup - 1), 0), kKeys)) : 0;
     const int whole = max(keys_seen(p, mine), 0) / kKeys;
-    int i = 0;
-    for (; i < count - some; ++i) skip(i);
-    for (; i < count - whole; ++i) tile<true>(i, q_stage, query);
-    for (; i < count; ++i) tile<false>(i, q_stage, query);
+    int key = memory.items[q_stage].count;
+    while (key > some) skip(), --key;
+    while (key > whole) tile<true>(--key, q_stage);
+    while (key > 0) tile<false>(--key, q_stage);
   }
 
   __device__ void store(unsigned q_stage) {
