@@ -27,6 +27,10 @@ inline std::string dtype_name(at::ScalarType dtype) {
   }
 }
 
+inline bool is_half(at::ScalarType dtype) {
+  return dtype == at::kHalf || dtype == at::kBFloat16;
+}
+
 // What the kernels call a dtype; nothing for those that they are not made for.
 inline std::optional<kernel::Scalar> kernel_scalar(at::ScalarType dtype) {
   switch (dtype) {

@@ -15,6 +15,8 @@ set(test_engine ${SAGELAB_IMGUI_ROOT}/external/imgui_test_engine/imgui_test_engi
 set(imgui_sources imgui.cpp imgui_draw.cpp imgui_tables.cpp imgui_widgets.cpp imgui_stacklayout.cpp misc/cpp/imgui_stdlib.cpp
                   backends/imgui_impl_glfw.cpp backends/imgui_impl_opengl3.cpp backends/imgui_impl_null.cpp)
 list(TRANSFORM imgui_sources PREPEND ${imgui}/)
+# It brings its own declarations of OpenGL's functions, and the system's must not come before.
+set_source_files_properties(${imgui}/backends/imgui_impl_opengl3.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 list(APPEND imgui_sources ${implot}/implot.cpp ${implot}/implot_items.cpp)
 
 # What sources of ours include; an executable links one of the two below beside it.
@@ -27,6 +29,8 @@ function(sagelab_imgui_library name)
   add_library(${name} OBJECT ${ARGN})  # so that it does not matter in which order libraries stand
   target_link_libraries(${name} PUBLIC sagelab_imgui_headers Threads::Threads ${CMAKE_DL_LIBS})
   target_compile_options(${name} PRIVATE -w)
+  # All that is plotted is doubles; instances for ImPlot's ten types take minutes to compile.
+  target_compile_definitions(${name} PRIVATE "IMPLOT_CUSTOM_NUMERIC_TYPES=(double)")
 endfunction()
 sagelab_imgui_library(sagelab_imgui ${imgui_sources})
 
@@ -36,6 +40,8 @@ if(SAGELAB_TESTS)
     ${test_engine}/imgui_capture_tool.cpp ${test_engine}/imgui_te_context.cpp ${test_engine}/imgui_te_coroutine.cpp
     ${test_engine}/imgui_te_engine.cpp ${test_engine}/imgui_te_exporters.cpp ${test_engine}/imgui_te_perftool.cpp
     ${test_engine}/imgui_te_ui.cpp ${test_engine}/imgui_te_utils.cpp)
+  # A name of its own that imgui.cpp has, too.
+  set_source_files_properties(${test_engine}/imgui_te_context.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   target_include_directories(sagelab_imgui_tested SYSTEM PUBLIC ${test_engine})
   target_compile_definitions(sagelab_imgui_tested PUBLIC IMGUI_ENABLE_TEST_ENGINE IMGUI_TEST_ENGINE_ENABLE_COROUTINE_STDTHREAD_IMPL=1)
 endif()

@@ -11,8 +11,8 @@ if(SAGELAB_CUDA)
   set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # LibTorch's own, linked in dependencies.cmake
 endif()
 
-# For kernels without instructions of one chip: Ampere to Hopper as machine code, newer chips by PTX.
-set(SAGELAB_COMMON_ARCHITECTURES 80-real 86-real 89-real 90)
+# For kernels without instructions of one chip: Ampere (8.6 runs 8.0's code) to Hopper as machine code, newer chips by PTX.
+set(SAGELAB_COMMON_ARCHITECTURES 80-real 89-real 90)
 
 function(sagelab_kernels name)
   cmake_parse_arguments(K "REPORT" "" "ARCHITECTURES;SOURCES" ${ARGN})

@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kStyle = R"(
+constexpr const char* kPageStyle = R"(
 body{font:15px/1.5 system-ui,sans-serif;color:#1d1f21;background:#fff;margin:2rem auto;max-width:1180px;padding:0 1rem}
 h1{font-size:1.6rem;margin:0 0 .2rem}h2{font-size:1.15rem;margin:2.2rem 0 .6rem;border-bottom:1px solid #ddd}
 table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.25rem .8rem;border-bottom:1px solid #e4e4e4;text-align:right}
@@ -71,9 +71,9 @@ std::string videos(const json& report, const std::vector<Embedded>& files) {
   return fmt::format("<div class=\"videos\">\n{}</div>\n{}", single, wide);
 }
 
-class Table {
+class HtmlTable {
  public:
-  explicit Table(const std::vector<std::string>& head) { row(head, "th"); }
+  explicit HtmlTable(const std::vector<std::string>& head) { row(head, "th"); }
   void row(const std::vector<std::string>& cells, const char* tag = "td") {
     out_ += "<tr>";
     for (size_t i = 0; i < cells.size(); ++i)
@@ -143,7 +143,7 @@ std::string quality_table(const json& report) {
   const auto& floor = report.at("floor");
   std::vector<std::string> head{"against a", "floor: a again"};
   for (const auto& run : others(report)) head.push_back(name_of(run));
-  Table table(head);
+  HtmlTable table(head);
   for (const auto& [name, read] : quality_rows(report)) {
     std::vector<std::string> cells{name, read(floor.at("figures"))};
     for (const auto& run : others(report)) cells.push_back(read(run.at("figures")));
@@ -157,7 +157,7 @@ std::string runs_table(const json& report) {
   const auto& runs = report.at("runs");
   std::vector<std::string> head{"of each", "floor: a's other run"};
   for (const auto& run : runs) head.push_back(name_of(run));
-  Table table(head);
+  HtmlTable table(head);
   const auto row = [&](const std::string& name, const Reader& read) {
     std::vector<std::string> cells{name, read(report.at("floor"))};
     for (const auto& run : runs) cells.push_back(read(run));
@@ -288,7 +288,7 @@ std::string steps_table(const json& report) {
       add(run.at("label").get<std::string>() + ", locked", run.at("figures").at("locked_latents"));
   }
   if (columns.empty()) return "<p class=\"note\">Nobody looked at them.</p>\n";
-  Table table(head);
+  HtmlTable table(head);
   for (size_t i = 0; i < columns.front().size(); ++i) {
     std::vector<std::string> cells{std::to_string(i + 1)};
     for (const auto& latents : columns) {
@@ -308,7 +308,7 @@ std::string frames_table(const json& report) {
     head.push_back(name_of(run));
     columns.push_back(run.at("figures").at("quality"));
   }
-  Table table(head);
+  HtmlTable table(head);
   for (size_t t = 0; t < columns[0].at("frames").get<size_t>(); ++t) {
     std::vector<std::string> cells{std::to_string(t + 1)};
     for (const auto& quality : columns)
@@ -332,7 +332,7 @@ std::string html_of(const json& report, const std::vector<Embedded>& files) {
       "<!doctype html>\n<html lang=\"en\"><head><meta "
       "charset=\"utf-8\"><title>{0}</title><style>{1}</style></head><body>\n"
       "<h1>{0}</h1>\n<p class=\"note\">{2}</p>\n<p>“{3}”</p>\n",
-      escaped(specs), kStyle,
+      escaped(specs), kPageStyle,
       escaped(fmt::format("{}, {} steps, seed {}, {} on {}", request.at("model").get<std::string>(),
                           request.at("steps").dump(), request.at("seed").dump(),
                           request.at("dtype").get<std::string>(), report.at("device").get<std::string>())),

@@ -28,9 +28,9 @@ Error named(const std::string& label, const std::string& spec, const std::string
   return Error(fmt::format("--{} {}: {}", label, spec, what), hint);
 }
 
-class Runner {
+class PassRunner {
  public:
-  Runner(Session& session, const CompareOrder& order)
+  PassRunner(Session& session, const CompareOrder& order)
       : session_(session),
         order_(order),
         line_(stderr, isatty(STDERR_FILENO) != 0),
@@ -87,7 +87,7 @@ void check_specs(const Session& session, const CompareOrder& order) {
 Comparison run_passes(Session& session, const CompareOrder& order) {
   Comparison all{order, {}, {}, {}};
   Trajectory trajectory;
-  Runner runner(session, order);
+  PassRunner runner(session, order);
   const auto against = [&](bool locked, bool decode) {
     return [&trajectory, locked, decode](Pass& pass) {
       StepHooks hooks = trajectory.compare(pass.latents, locked);

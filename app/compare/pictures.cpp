@@ -27,7 +27,7 @@ Scale scale_for(int width, int least, int most) {
   return {1, std::max(1, (width + most - 1) / most)};
 }
 
-struct Place {
+struct Corner {
   int x = 0, y = 0;
 };
 
@@ -35,7 +35,7 @@ struct Sheet {
   int width = 0, height = 0;
   std::span<uint8_t> rgb;
 
-  void show(const Picture& picture, int t, Place at, Scale scale) const {
+  void show(const Picture& picture, int t, Corner at, Scale scale) const {
     const auto frame = picture.frame(t);
     const int w = scale.of(picture.width), h = scale.of(picture.height), n = scale.down;
     for (int y = 0; y < h; ++y)
@@ -49,7 +49,7 @@ struct Sheet {
           rgb[(size_t(at.y + y) * width + at.x + x) * 3 + c] = uint8_t((sum + n * n / 2) / (n * n));
         }
   }
-  void write(const std::string& text, Place at, int scale, media::Colour colour) const {
+  void write(const std::string& text, Corner at, int scale, media::Colour colour) const {
     const int room = width - at.x - kGap;
     media::draw({media::fitted(text, scale, room), at.x, at.y, scale, colour}, rgb, width);
   }
@@ -104,7 +104,7 @@ Picture side_by_side(const std::vector<VideoPanel>& panels, int columns, double 
     const Sheet sheet = sheet_of(out, t);
     for (int i = 0; i < int(panels.size()); ++i) {
       const VideoPanel& panel = panels[size_t(i)];
-      const Place at{kGap + i % columns * (w + kGap), kGap + i / columns * (h + head + kGap)};
+      const Corner at{kGap + i % columns * (w + kGap), kGap + i / columns * (h + head + kGap)};
       const auto text = [&](const std::string& words, int row, media::Colour colour) {
         media::draw({media::fitted(words, letters, w), at.x, at.y + row * line, letters, colour}, sheet.rgb,
                     sheet.width);

@@ -84,10 +84,6 @@ Axes axes_of(const Plot& plot) {
   return axes;
 }
 
-std::string text(double x, double y, const std::string& attributes, const std::string& value) {
-  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\"{}>{}</text>\n", x, y, attributes, escaped(value));
-}
-
 std::string grid(const Plot& plot, const Axes& axes) {
   const double right = axes.right, bottom = axes.bottom;
   std::string out;
@@ -96,19 +92,19 @@ std::string grid(const Plot& plot, const Axes& axes) {
     const double value = i * axes.step, y = axes.y(value);
     out += fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\"/>\n",
                        kLeft, y, right, y, i == 0 ? "#333" : "#ddd");
-    out += text(kLeft - 8, y + 4, " text-anchor=\"end\"", fmt::format("{:g}", value));
+    out += svg_text(kLeft - 8, y + 4, " text-anchor=\"end\"", fmt::format("{:g}", value));
   }
   for (const double tick : axes.ticks) {
     const double x = axes.x(tick);
     out += fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#333\"/>\n", x,
                        bottom, x, bottom + 5);
-    out += text(x, bottom + 20, " text-anchor=\"middle\"", short_number(tick));
+    out += svg_text(x, bottom + 20, " text-anchor=\"middle\"", short_number(tick));
   }
-  out += text((kLeft + right) / 2, bottom + 42, " text-anchor=\"middle\"", plot.x_label);
-  return out +
-         text(16, (kTop + bottom) / 2,
-              fmt::format(" text-anchor=\"middle\" transform=\"rotate(-90 16 {:.1f})\"", (kTop + bottom) / 2),
-              plot.y_label);
+  out += svg_text((kLeft + right) / 2, bottom + 42, " text-anchor=\"middle\"", plot.x_label);
+  return out + svg_text(16, (kTop + bottom) / 2,
+                        fmt::format(" text-anchor=\"middle\" transform=\"rotate(-90 16 {:.1f})\"",
+                                    (kTop + bottom) / 2),
+                        plot.y_label);
 }
 
 std::string line(const Series& series, const Axes& axes, const std::string& colour) {
@@ -155,7 +151,7 @@ std::string labels_of(const Panel& panel, const Axes& axes,
         "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\" "
         "stroke-opacity=\"0.5\"/>\n",
         label.x + 4, label.y, x - 4, label.at, colour);
-    out += text(x, label.at + 4, fmt::format(" fill=\"{}\"", colour), label.series->name);
+    out += svg_text(x, label.at + 4, fmt::format(" fill=\"{}\"", colour), label.series->name);
   }
   return out;
 }
@@ -196,6 +192,10 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
+std::string svg_text(double x, double y, const std::string& attributes, const std::string& value) {
+  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\"{}>{}</text>\n", x, y, attributes, escaped(value));
+}
+
 std::string to_svg(const Plot& plot) {
   const auto axes = axes_of(plot);
   const auto colours = colours_of(plot);
@@ -208,12 +208,12 @@ std::string to_svg(const Plot& plot) {
       "role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\n<title>{2}</title>\n"
       "<rect width=\"{0:g}\" height=\"{1:g}\" fill=\"#fff\"/>\n",
       width, axes.height, escaped(plot.title));
-  out += text(16, 26, " font-size=\"16\" font-weight=\"bold\"", plot.title);
-  out += text(16, 46, " fill=\"#555\"", plot.subtitle);
+  out += svg_text(16, 26, " font-size=\"16\" font-weight=\"bold\"", plot.title);
+  out += svg_text(16, 46, " fill=\"#555\"", plot.subtitle);
   double left = 0;
   for (const auto& panel : plot.panels) {
     out += fmt::format("<g transform=\"translate({:g} 0)\">\n", left);
-    out += text(kLeft, kTop - 18, " font-weight=\"bold\"", panel.title);
+    out += svg_text(kLeft, kTop - 18, " font-weight=\"bold\"", panel.title);
     out += grid(plot, axes);
     for (const auto& series : panel.series)
       if (!series.points.empty())

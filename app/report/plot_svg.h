@@ -31,5 +31,7 @@ struct Plot {
 std::string to_svg(const Plot& plot);
 // As text and attributes of XML and HTML hold it.
 std::string escaped(const std::string& text);
+// A <text> element at x, y; attributes: as they stand in it, with a space in front.
+std::string svg_text(double x, double y, const std::string& attributes, const std::string& value);
 
 }  // namespace sagelab

@@ -40,9 +40,6 @@ std::string name_of(Kernel kernel) {
   TORCH_CHECK(false, "no such kernel: ", static_cast<int>(kernel));
 }
 
-bool is_half(at::ScalarType dtype) {
-  return dtype == at::kHalf || dtype == at::kBFloat16;
-}
 bool is_empty(const Problem& p) {
   return p.batch == 0 || p.heads == 0 || p.q_len == 0 || p.kv_len == 0;
 }

@@ -25,10 +25,6 @@ namespace {
 
 constexpr int64_t kMostDim = 128;
 
-bool is_half(at::ScalarType dtype) {
-  return dtype == at::kHalf || dtype == at::kBFloat16;
-}
-
 // Chips newer than Hopper run Ada's instructions, compiled from PTX.
 Arch native_arch(const at::Device& device) {
   const int capability = compute_capability(device);

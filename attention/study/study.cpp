@@ -11,7 +11,7 @@
 namespace sagelab::attention::study {
 namespace {
 
-constexpr int64_t kQueries = 128, kKeys = 64;  // of a tile
+constexpr int64_t kTileQueries = 128, kKeys = 64;  // of a tile
 
 // x with every group of values, those along dims, rounded to integers up to `range` times their scale.
 at::Tensor rounded(const at::Tensor& x, at::IntArrayRef dims, double range) {
@@ -28,7 +28,7 @@ at::Tensor rounded_queries(const at::Tensor& q, Group group, double range) {
     case Group::Thread:
       return rounded(q.view({h, -1, 4, 8, d}), {2, 4}, range).view(q.sizes());
     case Group::Block:
-      return rounded(q.view({h, -1, kQueries, d}), {2, 3}, range).view(q.sizes());
+      return rounded(q.view({h, -1, kTileQueries, d}), {2, 3}, range).view(q.sizes());
     case Group::Tensor:
       return rounded(q, {0, 1, 2}, range);
   }
@@ -86,7 +86,7 @@ at::Tensor rounded_values(const at::Tensor& v, Pv pv) {
 
 at::Tensor queries_of(const at::Tensor& q, const std::vector<int64_t>& tiles) {
   std::vector<at::Tensor> parts;
-  for (const int64_t tile : tiles) parts.push_back(q.narrow(1, tile * kQueries, kQueries));
+  for (const int64_t tile : tiles) parts.push_back(q.narrow(1, tile * kTileQueries, kTileQueries));
   return at::cat(parts, 1);
 }
 
@@ -105,7 +105,7 @@ Rounded round_layer(const Layer& x, const Choice& choice, const Truth& truth) {
     q = q.matmul(turn), k = k.matmul(turn);
   }
   if (choice.smooth == Smooth::Q || choice.smooth == Smooth::Both) {
-    const at::Tensor tiles = q.view({q.size(0), -1, kQueries, q.size(2)});
+    const at::Tensor tiles = q.view({q.size(0), -1, kTileQueries, q.size(2)});
     r.q_mean = tiles.mean(2);
     q = (tiles - r.q_mean.unsqueeze(2)).view(q.sizes());
     r.k_exact = k;
@@ -120,7 +120,7 @@ Rounded round_layer(const Layer& x, const Choice& choice, const Truth& truth) {
 }  // namespace
 
 Truth truth_of(const Layer& layer, int64_t tiles) {
-  const int64_t all = layer.q.size(1) / kQueries;
+  const int64_t all = layer.q.size(1) / kTileQueries;
   if (all == 0) {
     throw Error("the accuracy studies compare whole tiles of 128 queries, and there are fewer",
                 "take inputs of at least 128 tokens");
@@ -134,7 +134,7 @@ Truth truth_of(const Layer& layer, int64_t tiles) {
     const at::Tensor k = layer.k[h].to(at::kDouble).t(), v = layer.v[h].to(at::kDouble);
     std::vector<at::Tensor> rows;
     for (const int64_t tile : truth.tiles) {
-      const at::Tensor q = layer.q[h].narrow(0, tile * kQueries, kQueries).to(at::kDouble);
+      const at::Tensor q = layer.q[h].narrow(0, tile * kTileQueries, kTileQueries).to(at::kDouble);
       rows.push_back(at::softmax(q.matmul(k) * scale, -1).matmul(v));
     }
     heads.push_back(at::cat(rows));
@@ -149,13 +149,13 @@ Errors errors_of(const Layer& layer, const Choice& choice, const Truth& truth) {
   double error = 0, magnitude = 0, square = 0, dot = 0, ours = 0, theirs = 0;
   for (int64_t h = 0; h < x.q.size(0); ++h) {
     for (size_t tile = 0; tile < truth.tiles.size(); ++tile) {
-      const int64_t first = int64_t(tile) * kQueries;
-      at::Tensor s = x.q[h].narrow(0, first, kQueries).matmul(x.k[h].t());
+      const int64_t first = int64_t(tile) * kTileQueries;
+      at::Tensor s = x.q[h].narrow(0, first, kTileQueries).matmul(x.k[h].t());
       if (x.q_mean.defined()) s += x.k_exact[h].matmul(x.q_mean[h][int64_t(tile)]);
       s *= scale;
       const at::Tensor p = (s - s.amax(-1, true)).exp();
       const at::Tensor out = rounded_probabilities(p, choice.pv).matmul(x.v[h]) / p.sum(-1, true);
-      const at::Tensor a = out.to(at::kDouble), b = truth.out[h].narrow(0, first, kQueries);
+      const at::Tensor a = out.to(at::kDouble), b = truth.out[h].narrow(0, first, kTileQueries);
       error += (a - b).abs().sum().item<double>(), magnitude += b.abs().sum().item<double>();
       square += (a - b).square().sum().item<double>(), dot += (a * b).sum().item<double>();
       ours += a.square().sum().item<double>(), theirs += b.square().sum().item<double>();

@@ -59,7 +59,7 @@ FeedForward feed_forward(Config& config, const std::string& key) {
 
 // Three axes share a head (or the table's width): a quarter for time, three eighths each for height and
 // width, in pairs.
-void check_positions(const TransformerConfig& c, const std::string& where) {
+void check_position_kind(const TransformerConfig& c, const std::string& where) {
   const int64_t width = c.rotary ? c.head_dim : c.dim();
   if (width % 16)
     throw Error(fmt::format("{}: {} = {} should be a multiple of 16 for its positions", where,
@@ -124,7 +124,7 @@ TransformerConfig::TransformerConfig(Config& config) {
   config.only("ofs_embed_dim", nullptr);
   config.ignore({"dropout"});
   config.require_all_read();
-  check_positions(*this, config.where());
+  check_position_kind(*this, config.where());
 }
 
 VaeConfig::VaeConfig(Config& config) {

@@ -18,10 +18,6 @@ namespace {
 
 constexpr float kReach = 6, kGap = 4, kLeastHeight = 40;
 
-ImVec2 vec(double x, double y) {
-  return {float(x), float(y)};
-}
-
 std::string name_of_choice(const State& state, Id id) {
   if (const auto* result = state.result(id)) return fmt::format("#{} {}", id, result->title);
   const auto* job = state.job(id);
@@ -170,14 +166,14 @@ void Canvas::draw_area(const State& state, Textures& textures) {
   const auto extent = extent_of(clips_);
   panes_ = panes_of(arrangement_, area_, extent, px(kGap), ImGui::GetTime());
   view_.arrange(extent, panes_.front().space);
-  ImGui::InvisibleButton("##area", vec(area_.width(), area_.height()),
+  ImGui::InvisibleButton("##area", vec2(area_.width(), area_.height()),
                          ImGuiButtonFlags_MouseButtonLeft | ImGuiButtonFlags_MouseButtonRight |
                              ImGuiButtonFlags_MouseButtonMiddle);
   ImGui::SetItemKeyOwner(ImGuiKey_MouseWheelY);
   take_mouse();
   auto* list = ImGui::GetWindowDrawList();
-  list->PushClipRect(vec(area_.x0, area_.y0), vec(area_.x1, area_.y1), true);
-  list->AddRectFilled(vec(area_.x0, area_.y0), vec(area_.x1, area_.y1), palette().canvas);
+  list->PushClipRect(vec2(area_.x0, area_.y0), vec2(area_.x1, area_.y1), true);
+  list->AddRectFilled(vec2(area_.x0, area_.y0), vec2(area_.x1, area_.y1), palette().canvas);
   labelled_ = 0;
   if (arrangement_.mode != Mode::Difference) differences_.clear();
   for (const auto& pane : panes_) draw_pane(pane, textures);
@@ -196,7 +192,7 @@ void Canvas::draw_pane(const Pane& pane, Textures& textures) {
   const auto picture =
       differs ? differences_.of(size_t(pane.shown - 1), {shown, against, look_}) : shown.picture;
   auto* list = ImGui::GetWindowDrawList();
-  list->PushClipRect(vec(pane.clip.x0, pane.clip.y0), vec(pane.clip.x1, pane.clip.y1), true);
+  list->PushClipRect(vec2(pane.clip.x0, pane.clip.y0), vec2(pane.clip.x1, pane.clip.y1), true);
   const Shot drawn{picture, differs ? 0 : shown.frame};
   if (picture) draw_picture(pane, textures.of(picture, drawn.frame));
   const PixelOverlay overlay{view_, pane, shown, against, drawn};
@@ -212,7 +208,7 @@ void Canvas::draw_picture(const Pane& pane, ImTextureID texture) {
   const auto& platform = ImGui::GetPlatformIO();
   if (platform.DrawCallback_SetSamplerFromTex)
     list->AddCallback(platform.DrawCallback_SetSamplerFromTex, nullptr);
-  list->AddImage(texture, vec(box.x0, box.y0), vec(box.x1, box.y1));
+  list->AddImage(texture, vec2(box.x0, box.y0), vec2(box.x1, box.y1));
   if (platform.DrawCallback_SetSamplerFromTex)
     list->AddCallback(platform.DrawCallback_ResetRenderState, nullptr);
 }
@@ -223,14 +219,14 @@ void Canvas::draw_labels(const State& state) {
     const auto& clip = clips_[size_t(pane.shown)];
     auto title = title_of(state, clip);
     if (pane.against >= 0) title += fmt::format(", minus {}", clips_[size_t(pane.against)].letter);
-    list->PushClipRect(vec(pane.clip.x0, pane.clip.y0), vec(pane.clip.x1, pane.clip.y1), true);
+    list->PushClipRect(vec2(pane.clip.x0, pane.clip.y0), vec2(pane.clip.x1, pane.clip.y1), true);
     draw_label(pane.clip, title, speed_text(state, clip, clips_.front()));
     list->PopClipRect();
   }
   const auto missing = missing_of(state);
   double y = area_.y1 - ImGui::GetTextLineHeight() * double(missing.size()) - px(8);
   for (const auto& text : missing) {
-    list->AddText(vec(area_.x0 + px(10), y), IM_COL32_WHITE, text.c_str());
+    list->AddText(vec2(area_.x0 + px(10), y), IM_COL32_WHITE, text.c_str());
     y += ImGui::GetTextLineHeight();
   }
 }

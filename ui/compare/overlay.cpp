@@ -19,10 +19,6 @@ constexpr ImU32 kPlate = IM_COL32(0, 0, 0, 215), kPlateText = IM_COL32(255, 255,
 // What the help takes at 96 dots per inch, about; where the canvas is smaller it lies over the whole window.
 constexpr float kHelpWidth = 680, kHelpHeight = 450;
 
-ImVec2 vec(double x, double y) {
-  return {float(x), float(y)};
-}
-
 struct Range {
   int x0, y0, x1, y1;  // pixels in sight
 };
@@ -40,7 +36,7 @@ Range pixels_in_sight(const PixelOverlay& o) {
 constexpr ImU32 kOnDark[] = {IM_COL32(255, 205, 195, 255), IM_COL32(200, 255, 200, 255),
                              IM_COL32(205, 225, 255, 255)};
 constexpr ImU32 kOnLight[] = {IM_COL32(110, 0, 0, 255), IM_COL32(0, 60, 0, 255), IM_COL32(0, 15, 125, 255)};
-constexpr double kLight = 115;  // of 255
+constexpr double kLightFrom = 115;  // of 255
 
 double brightness(const Rgb& c) {
   return .299 * c[0] + .587 * c[1] + .114 * c[2];
@@ -92,11 +88,11 @@ bool draw_values_of(const PixelOverlay& o, const Numbers& numbers, Point middle)
   const auto shown =
       differs ? difference(*value, *other) : std::array<int, 3>{(*value)[0], (*value)[1], (*value)[2]};
   const auto below = value_at(o.drawn, extent, middle);
-  const bool light = below && brightness(*below) > kLight;
+  const bool light = below && brightness(*below) > kLightFrom;
   const Point at = o.view.to_screen(middle, o.pane.space);
   const float lead = numbers.size() * 1.05f;
   for (size_t c = 0; c < 3; ++c)
-    numbers.draw(vec(at.x, at.y + (double(c) - 1.5) * lead), shown[c], differs,
+    numbers.draw(vec2(at.x, at.y + (double(c) - 1.5) * lead), shown[c], differs,
                  (light ? kOnLight : kOnDark)[c]);
   return true;
 }
@@ -111,11 +107,11 @@ void draw_grid(const PixelOverlay& o) {
   const Point to = o.view.to_screen({double(range.x1), double(range.y1)}, o.pane.space);
   for (int x = range.x0; x <= range.x1; ++x) {
     const double at = o.view.to_screen({double(x), 0}, o.pane.space).x;
-    list->AddLine(vec(at, from.y), vec(at, to.y), kGrid);
+    list->AddLine(vec2(at, from.y), vec2(at, to.y), kGrid);
   }
   for (int y = range.y0; y <= range.y1; ++y) {
     const double at = o.view.to_screen({0, double(y)}, o.pane.space).y;
-    list->AddLine(vec(from.x, at), vec(to.x, at), kGrid);
+    list->AddLine(vec2(from.x, at), vec2(to.x, at), kGrid);
   }
 }
 
@@ -142,7 +138,7 @@ void draw_label(const Box& clip, const std::string& title, const std::string& be
   const float large = ImGui::GetFontSize(), small = large * .88f, pad = px(6);
   const ImVec2 first = font->CalcTextSizeA(large, FLT_MAX, 0, title.c_str());
   const ImVec2 second = below.empty() ? ImVec2{} : font->CalcTextSizeA(small, FLT_MAX, 0, below.c_str());
-  const ImVec2 from = vec(clip.x0 + pad, clip.y0 + pad);
+  const ImVec2 from = vec2(clip.x0 + pad, clip.y0 + pad);
   const ImVec2 to{from.x + std::max(first.x, second.x) + 2 * pad, from.y + first.y + second.y + pad};
   list->AddRectFilled(from, to, kPlate, px(4));
   list->AddText(font, large, {from.x + pad, from.y + pad / 2}, kPlateText, title.c_str());
@@ -153,17 +149,17 @@ void draw_label(const Box& clip, const std::string& title, const std::string& be
 void draw_split_line(const Box& canvas, double x, bool active) {
   auto* list = ImGui::GetWindowDrawList();
   const ImU32 colour = active ? palette().accent : IM_COL32(255, 255, 255, 220);
-  list->AddLine(vec(x, canvas.y0), vec(x, canvas.y1), IM_COL32(0, 0, 0, 160), px(3));
-  list->AddLine(vec(x, canvas.y0), vec(x, canvas.y1), colour, px(1));
+  list->AddLine(vec2(x, canvas.y0), vec2(x, canvas.y1), IM_COL32(0, 0, 0, 160), px(3));
+  list->AddLine(vec2(x, canvas.y0), vec2(x, canvas.y1), colour, px(1));
   const double y = canvas.middle().y;
-  list->AddCircleFilled(vec(x, y), px(7), IM_COL32(0, 0, 0, 160));
-  list->AddCircleFilled(vec(x, y), px(5), colour);
+  list->AddCircleFilled(vec2(x, y), px(7), IM_COL32(0, 0, 0, 160));
+  list->AddCircleFilled(vec2(x, y), px(5), colour);
 }
 
 bool draw_help(const Box& canvas) {
   const auto* screen = ImGui::GetMainViewport();
   const bool roomy = canvas.width() > px(kHelpWidth) && canvas.height() > px(kHelpHeight);
-  const ImVec2 middle = roomy ? vec(canvas.middle().x, canvas.middle().y) : screen->GetWorkCenter();
+  const ImVec2 middle = roomy ? vec2(canvas.middle().x, canvas.middle().y) : screen->GetWorkCenter();
   ImGui::SetNextWindowPos(middle, ImGuiCond_Always, {.5f, .5f});
   ImGui::SetNextWindowSizeConstraints({0, 0}, screen->WorkSize);
   ImGui::SetNextWindowBgAlpha(.95f);

@@ -11,6 +11,10 @@
 
 namespace sagelab::ui {
 
+inline ImVec2 vec2(double x, double y) {
+  return {float(x), float(y)};
+}
+
 // Screen pixels a pixel, from which on its edges and its values are drawn, at 96 dots per inch.
 inline constexpr float kGridFrom = 10, kValuesFrom = 40;
 

@@ -20,7 +20,7 @@
 namespace sagelab::ui {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Ticks = std::chrono::steady_clock;
 namespace fs = std::filesystem;
 
 constexpr auto kTooSoon = std::chrono::milliseconds(500);  // for a person to have cancelled it
@@ -52,7 +52,7 @@ struct FileDialog::Native {
   std::optional<Asked<pfd::open_file>> file;
   std::optional<Asked<pfd::save_file>> save;
   std::optional<Asked<pfd::select_folder>> folder;
-  Clock::time_point opened = Clock::now();
+  Ticks::time_point opened = Ticks::now();
 
   template <typename F>
   auto with(const F& f) {
@@ -81,7 +81,7 @@ struct FileDialog::Native {
     return files.empty() ? "" : files.front();
   }
   // It ended without a path, and not because somebody wanted that.
-  bool failed() { return exit_code() > kCancelled || (exit_code() != 0 && Clock::now() - opened < kTooSoon); }
+  bool failed() { return exit_code() > kCancelled || (exit_code() != 0 && Ticks::now() - opened < kTooSoon); }
 };
 
 FileDialog::FileDialog() = default;

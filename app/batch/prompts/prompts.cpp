@@ -119,7 +119,7 @@ void read_table(const std::string& text, PromptFile& file) {
     add(file, records[i].line, [&](Prompt& prompt) { fill_from_row(prompt, records[i], header); });
 }
 
-PromptFile parse(const fs::path& file, const std::string& text) {
+PromptFile parse_prompts(const fs::path& file, const std::string& text) {
   PromptFile result;
   auto ending = file.extension().string();
   std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return tolower(c); });
@@ -144,7 +144,7 @@ PromptFile parse(const fs::path& file, const std::string& text) {
 PromptFile read_prompts(const fs::path& file) {
   const auto text = content_of(file);
   try {
-    return parse(file, text);
+    return parse_prompts(file, text);
   } catch (const Error& e) {
     throw Error(file.string() + ": " + e.what(), e.hint());
   }

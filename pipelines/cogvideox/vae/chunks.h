@@ -10,6 +10,12 @@
 
 namespace sagelab::cogvideox {
 
+// Note [Padded once]
+// A causal convolution wants two frames in front of its input: copies of the first frame in the first chunk,
+// later the last two of the chunk before. The norm in front of it therefore writes into a buffer that is two
+// frames longer, and nothing is concatenated.
+inline constexpr int64_t kLead = 2;
+
 // Latent frames [begin, end) of every chunk: two each, an odd one goes to the first.
 struct ChunkRange {
   int64_t begin, end;

@@ -16,12 +16,6 @@ namespace {
 
 using at::Tensor;
 
-// Note [Padded once]
-// A causal convolution wants two frames in front of its input: copies of the first frame in the first chunk,
-// later the last two of the chunk before. The norm in front of it therefore writes into a buffer that is two
-// frames longer, and nothing is concatenated.
-constexpr int64_t kLead = 2;
-
 // One chunk on its way through the decoder. Tensors are [1, C, T, H, W].
 struct Pass {
   Tensor z;                     // its latents: every norm looks at them

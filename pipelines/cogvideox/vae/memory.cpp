@@ -8,8 +8,6 @@
 namespace sagelab::cogvideox {
 namespace {
 
-constexpr int64_t kLead = 2;  // Note [Padded once] in decoder.cpp
-
 // One chunk's walk through the decoder; slots are counted as its constructors do.
 class Walk {
  public:

@@ -12,8 +12,8 @@
 namespace sagelab {
 namespace {
 
-constexpr int64_t kTimeWaves = 256;  // in no config
-enum Chunk { kScale, kShift };       // of the last norm's linear: not in the order of the blocks'
+constexpr int64_t kTimeWaves = 256;         // in no config
+enum LastChunk { kLastScale, kLastShift };  // of the last norm's linear: not in the order of the blocks'
 
 }  // namespace
 
@@ -46,7 +46,7 @@ OutputProjection::OutputProjection(const Weights& w, int64_t dim, int64_t channe
 
 at::Tensor OutputProjection::operator()(const at::Tensor& rows, const at::Tensor& conditioning) const {
   const std::vector<at::Tensor> chunks = norm_(conditioning).chunk(2, 1);
-  const Modulation all{0, rows.size(1), chunks[kShift], chunks[kScale]};
+  const Modulation all{0, rows.size(1), chunks[kLastShift], chunks[kLastScale]};
   return proj_(norm_modulate(rows, plain_norm(), {&all, 1}));
 }
 

@@ -37,7 +37,7 @@ std::string printable(std::string text) {
   throw Error(fmt::format("{}: {}", path.string(), what), hint);
 }
 
-std::string plain(const std::exception& error) {
+std::string printable_reason(const std::exception& error) {
   const std::string text = error.what();
   const size_t end = text.find("] ");
   return printable(end == std::string::npos ? text : text.substr(end + 2));
@@ -179,7 +179,7 @@ void SafetensorsFile::read_header() {
   try {
     json = Json::parse(header, Strict(path_));
   } catch (const Json::exception& e) {
-    refuse(path_, fmt::format("the header is not valid JSON: {}", plain(e)));
+    refuse(path_, fmt::format("the header is not valid JSON: {}", printable_reason(e)));
   }
   const uint64_t data_begin = 8 + length;
   for (const auto& [key, entry] : json.items()) {

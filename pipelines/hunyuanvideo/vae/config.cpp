@@ -12,7 +12,7 @@ namespace sagelab::hunyuanvideo {
 namespace {
 
 // Far beyond any model; products of a few of them fit 64 bits.
-constexpr int64_t kMostLayers = 1000, kMostWidth = 65536, kMostCompression = 64;
+constexpr int64_t kMostBlockLayers = 1000, kMostChannels = 65536, kMostCompression = 64;
 
 int64_t levels(int64_t compression) {
   return std::bit_width(uint64_t(compression)) - 1;
@@ -21,10 +21,10 @@ int64_t levels(int64_t compression) {
 }  // namespace
 
 VaeConfig::VaeConfig(Config& config) {
-  out_channels = config.size("out_channels", out_channels, kMostWidth);
-  latent_channels = config.size("latent_channels", latent_channels, kMostWidth);
-  layers_per_block = config.size("layers_per_block", layers_per_block, kMostLayers);
-  norm_num_groups = config.size("norm_num_groups", norm_num_groups, kMostWidth);
+  out_channels = config.size("out_channels", out_channels, kMostChannels);
+  latent_channels = config.size("latent_channels", latent_channels, kMostChannels);
+  layers_per_block = config.size("layers_per_block", layers_per_block, kMostBlockLayers);
+  norm_num_groups = config.size("norm_num_groups", norm_num_groups, kMostChannels);
   block_out_channels = block_widths_of(config, block_out_channels, norm_num_groups);
   const auto blocks = int64_t(block_out_channels.size());
   for (const char* name : {"up", "down"})

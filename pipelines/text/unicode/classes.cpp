@@ -11,7 +11,7 @@
 namespace sagelab::unicode {
 namespace {
 
-struct Range {
+struct ClassRange {
   char32_t first, last;
 };
 struct CaseRun {
@@ -21,7 +21,7 @@ struct CaseRun {
 };
 
 // General category L, Unicode 16.
-constexpr Range kLetters[] = {
+constexpr ClassRange kLetters[] = {
     {0x41, 0x5A},       {0x61, 0x7A},       {0xAA, 0xAA},       {0xB5, 0xB5},       {0xBA, 0xBA},
     {0xC0, 0xD6},       {0xD8, 0xF6},       {0xF8, 0x2C1},      {0x2C6, 0x2D1},     {0x2E0, 0x2E4},
     {0x2EC, 0x2EC},     {0x2EE, 0x2EE},     {0x370, 0x374},     {0x376, 0x377},     {0x37A, 0x37D},
@@ -160,7 +160,7 @@ constexpr Range kLetters[] = {
     {0x30000, 0x3134A}, {0x31350, 0x323AF}};
 
 // General category N, Unicode 16.
-constexpr Range kNumbers[] = {
+constexpr ClassRange kNumbers[] = {
     {0x30, 0x39},       {0xB2, 0xB3},       {0xB9, 0xB9},       {0xBC, 0xBE},       {0x660, 0x669},
     {0x6F0, 0x6F9},     {0x7C0, 0x7C9},     {0x966, 0x96F},     {0x9E6, 0x9EF},     {0x9F4, 0x9F9},
     {0xA66, 0xA6F},     {0xAE6, 0xAEF},     {0xB66, 0xB6F},     {0xB72, 0xB77},     {0xBE6, 0xBF2},
@@ -267,11 +267,11 @@ const T* find(std::span<const T> table, char32_t c) {
 }  // namespace
 
 bool is_letter(char32_t c) {
-  return find<Range>(kLetters, c) != nullptr;
+  return find<ClassRange>(kLetters, c) != nullptr;
 }
 
 bool is_number(char32_t c) {
-  return find<Range>(kNumbers, c) != nullptr;
+  return find<ClassRange>(kNumbers, c) != nullptr;
 }
 
 bool is_other(char32_t c) {

@@ -12,16 +12,12 @@
 #include <thread>
 
 #include "attention/error.h"
-#include "attention/registry.h"
+#include "tests/app/attention/candidates.h"
 
 namespace sagelab::bench {
 namespace {
 
 using ::testing::HasSubstr;
-
-at::TensorOptions on_cpu(at::ScalarType dtype = at::kFloat) {
-  return at::TensorOptions().device(at::kCPU).dtype(dtype);
-}
 
 // Serves what the reference gives, after a while; counts calls into a shared log.
 class Slow : public attention::Backend {
@@ -84,10 +80,6 @@ Settings settings(std::vector<Candidate> candidates) {
   s.warmup = 1;
   s.repeat = 4;
   return s;
-}
-
-Candidate named(const std::string& spec) {
-  return {spec, attention::make_backend(spec)};
 }
 
 const Shape kShape{.batch = 2, .heads = 4, .kv_heads = 2, .tokens = 33, .head_dim = 16, .causal = false};

@@ -8,6 +8,7 @@
 
 #include "app/commands/bench/attention/attention.h"
 #include "attention/registry.h"
+#include "tests/app/attention/candidates.h"
 #include "tests/app/program.h"
 
 namespace sagelab::bench {
@@ -17,20 +18,12 @@ using namespace sagelab::testing;
 using attention::Segment;
 using ::testing::HasSubstr;
 
-at::TensorOptions on_cpu(at::ScalarType dtype = at::kFloat) {
-  return at::TensorOptions().device(at::kCPU).dtype(dtype);
-}
-
 Shape shape(int64_t text, int64_t tokens = 40) {
   return {
       .batch = 2, .heads = 3, .kv_heads = 3, .tokens = tokens, .head_dim = 16, .causal = false, .text = text};
 }
 
-Candidate named(const std::string& spec) {
-  return {spec, attention::make_backend(spec)};
-}
-
-Settings settings(std::vector<Candidate> candidates) {
+Settings settled(std::vector<Candidate> candidates) {
   Settings s;
   s.candidates = std::move(candidates);
   s.warmup = 0;
@@ -77,7 +70,7 @@ TEST(BenchJointInputs, OneKindOfTokensIsOneSegment) {
     ASSERT_EQ(inputs.segments.size(), 1u);
     EXPECT_EQ(inputs.segments[0].k.size(1), 40);
     EXPECT_EQ(inputs.segments[0].rope.empty(), text == 40);
-    const auto result = measure(shape(text), settings({named("sdpa(math)")})).rows.front();
+    const auto result = measure(shape(text), settled({named("sdpa(math)")})).rows.front();
     EXPECT_EQ(result.reason, "");
     EXPECT_LT(result.errors.relative_l1, 1e-5);
   }
@@ -184,25 +177,25 @@ TEST(BenchJointErrors, AreThoseOfNormAndRopeToo) {
   const auto wrong = [](Mistaken::Change change) {
     return Candidate{"mistaken", std::make_shared<Mistaken>(change)};
   };
-  const auto result = measure(
-      shape(13),
-      settings({wrong([](auto&) {}), wrong([](auto& s) { s[0].q_norm.weight.reset(); }),
-                wrong([](auto& s) { s[1].k_norm = {}; }), wrong([](auto& s) { s[1].rope = {}; }),
-                wrong([](auto& s) { s[1].rope.sin = s[1].rope.sin.neg(); }),
-                wrong([](auto& s) { std::swap(s[0].k_norm, s[1].k_norm); }), wrong([](auto& s) {
-                  s[0].rope = {s[1].rope.cos.narrow(0, 0, 13), s[1].rope.sin.narrow(0, 0, 13), {}, {}};
-                }),
-                wrong([](auto& s) {  // the text is not there
-                  s[0].out.zero_(), s.erase(s.begin());
-                })}));
+  const auto result =
+      measure(shape(13),
+              settled({wrong([](auto&) {}), wrong([](auto& s) { s[0].q_norm.weight.reset(); }),
+                       wrong([](auto& s) { s[1].k_norm = {}; }), wrong([](auto& s) { s[1].rope = {}; }),
+                       wrong([](auto& s) { s[1].rope.sin = s[1].rope.sin.neg(); }),
+                       wrong([](auto& s) { std::swap(s[0].k_norm, s[1].k_norm); }), wrong([](auto& s) {
+                         s[0].rope = {s[1].rope.cos.narrow(0, 0, 13), s[1].rope.sin.narrow(0, 0, 13), {}, {}};
+                       }),
+                       wrong([](auto& s) {  // the text is not there
+                         s[0].out.zero_(), s.erase(s.begin());
+                       })}));
   ASSERT_EQ(result.rows.size(), 8u);
   EXPECT_LT(result.rows[0].errors.relative_l1, 1e-5);
   for (size_t i = 1; i < result.rows.size(); ++i) EXPECT_GT(result.rows[i].errors.relative_l1, 1e-2) << i;
 }
 
 TEST(BenchJointErrors, OfBackendsInTheirRange) {
-  auto s = settings({named("sdpa(math)"), named("reference"), named("unfused(sdpa(math))"), named("sage2"),
-                     named("unfused(sage2)")});
+  auto s = settled({named("sdpa(math)"), named("reference"), named("unfused(sdpa(math))"), named("sage2"),
+                    named("unfused(sage2)")});
   auto larger = shape(70, 300);
   larger.head_dim = 64;
   for (const auto& [distribution, most] : {std::pair{"normal", .08}, {"outliers", .08}, {"biased-v", .02}}) {
@@ -247,7 +240,7 @@ class Logging final : public attention::Backend {
 
 TEST(BenchJoint, TimesTheJointCallAndTheKernelOfWhatItGathers) {
   const auto backend = std::make_shared<Logging>(true);
-  auto s = settings({{"logging", backend}});
+  auto s = settled({{"logging", backend}});
   s.repeat = 2;
   const auto result = measure(shape(13), s);
   EXPECT_EQ(backend->log, "jjkjkjk");  // a look, an estimate of both, two rounds
@@ -265,7 +258,7 @@ TEST(BenchJoint, TimesTheJointCallAndTheKernelOfWhatItGathers) {
 // All backends write into one output: what one leaves there is not the next one's.
 TEST(BenchJoint, WhoWritesNothingFails) {
   const auto result =
-      measure(shape(13), settings({named("sdpa"), {"logging", std::make_shared<Logging>(false)}}));
+      measure(shape(13), settled({named("sdpa"), {"logging", std::make_shared<Logging>(false)}}));
   EXPECT_EQ(result.rows[0].reason, "");
   EXPECT_EQ(result.rows[1].reason, "the output holds values that are not finite");
   EXPECT_TRUE(result.rows[1].failed);
@@ -280,7 +273,7 @@ Result made_up() {
 }
 
 TEST(BenchJointReport, SaysWhatIsIncluded) {
-  const auto s = settings({{"sdpa(cudnn)", {}}, {"sage2", {}}});
+  const auto s = settled({{"sdpa(cudnn)", {}}, {"sage2", {}}});
   const Title title{"a GPU", "bf16", true};
   const std::string heading =
       "attention with norm, RoPE and concatenation on a GPU, bf16, normal inputs (seed 0)";
@@ -292,7 +285,7 @@ TEST(BenchJointReport, SaysWhatIsIncluded) {
 }
 
 TEST(BenchJointReport, JsonHasTheTextAndComparesJointCallsAlone) {
-  const auto s = settings({{"sdpa(cudnn)", {}}, {"sage2", {}}});
+  const auto s = settled({{"sdpa(cudnn)", {}}, {"sage2", {}}});
   auto plain = made_up();
   plain.shape.text.reset();
   const auto shapes = to_json({"a GPU", "bf16", true}, s, {made_up(), plain}).at("shapes");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 #include "attention/sage2/quantized.h"
 #include "attention/sage2/settings.h"
@@ -13,6 +14,8 @@ namespace sagelab::attention::sage2::test {
 
 using attention::test::normal;
 using attention::test::relative_error;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Shape {
   int64_t q_len, kv_len, head_dim = 64, heads = 2, kv_heads = 2, batch = 1;

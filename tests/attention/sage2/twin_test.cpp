@@ -19,7 +19,7 @@ namespace {
 using at::indexing::None;
 using at::indexing::Slice;
 
-Output run(const Call& call, const Settings& s) {
+Output twin_of(const Call& call, const Settings& s) {
   return attend(quantize(call, s), call, s);
 }
 
@@ -156,7 +156,7 @@ TEST(Twin, CausalIsAlignedBottomRight) {
       Call call = call_of({q_len, kv_len, 64, 4, 2, 1, true});
       call.want_lse = true;
       const Settings s = settings_of(spec);
-      const Output twin = run(call, s);
+      const Output twin = twin_of(call, s);
       const attention::test::Exact exact = exact_of(call);
       EXPECT_LT(relative_error(twin.out, exact.out), s.qk == Qk::Int4 ? .31 : .058) << spec << q_len;
       EXPECT_TRUE(at::allclose(twin.lse.to(at::kDouble), exact.lse, 1e-5, s.qk == Qk::Int4 ? 1.2 : .065));
@@ -170,10 +170,10 @@ TEST(Twin, CausalIsAlignedBottomRight) {
 TEST(Twin, AsManyThreadsTheSameBits) {
   const Call call = call_of({300, 300, 64, 3, 3, 2});
   const Settings s;
-  const at::Tensor many = run(call, s).out;
+  const at::Tensor many = twin_of(call, s).out;
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  EXPECT_TRUE(run(call, s).out.equal(many));
+  EXPECT_TRUE(twin_of(call, s).out.equal(many));
   at::set_num_threads(threads);
 }
 
@@ -231,7 +231,7 @@ TEST(TwinAccuracy, OnKeysWithOffsets) {
   const Call call = offset_keys(2048, 2);
   const at::Tensor exact = sdpa_in_fp64(call);
   const auto of = [&](const char* spec) {
-    const Figures f = figures(run(call, settings_of(spec)).out, exact);
+    const Figures f = figures(twin_of(call, settings_of(spec)).out, exact);
     printf("set A, 2 heads x 2048 x 128  %-44s 1-cos %.2e  L1 %.4f  RMSE %.2e\n", spec, f.distance, f.l1,
            f.rmse);
     return f;
@@ -258,7 +258,7 @@ TEST(TwinAccuracy, OnBiasedValues) {
   const Call call = offset_keys(2048, 2, 4);
   const at::Tensor exact = sdpa_in_fp64(call);
   const auto of = [&](const char* spec) {
-    const Figures f = figures(run(call, settings_of(spec)).out, exact);
+    const Figures f = figures(twin_of(call, settings_of(spec)).out, exact);
     printf("biased V, 2 heads x 2048 x 128  %-41s 1-cos %.2e  L1 %.4f  RMSE %.2e\n", spec, f.distance, f.l1,
            f.rmse);
     return f;

@@ -10,7 +10,7 @@ usage: vae.py OUT_DIR [NAME...]
     <stage>, <stage>.fp64               of the decoder at z, as VaeRun::observe names them
     <size>.z [B, C, T, h, w]            SIZES
     <size>.<way>                        sample (in tiles of time alone), tiled (of space as well), whole (in none); each
-                                        also .fp64; of z and both .bf16 and .fp16, as fp32
+                                        also .fp64; as fp32, of z and both .bf16, of one .fp16
   OUT_DIR/<name>/mutants.safetensors  "<mutant>|<key of dump>": what diffusers gives with one thing wrong
   OUT_DIR/names.json                  {key: shape} of the released decoder, whose config is the class defaults
 """
@@ -34,7 +34,7 @@ from tiny import far  # noqa: E402
 
 SCRIPTS = ("vae.py", "vae_wrong.py", "../autoencoders/__init__.py")
 SIZES = ("z", "one", "batch", "long", "seven", "wide", "tall", "both")
-HALF = {"released": ("z",), "odd": ("z", "both"), "defaults": ("z",)}
+HALF = {"released": ("z",), "odd": ("z", "both"), "defaults": ("z",)}  # in bf16
 WAYS = {"sample": {}, "tiled": dict(tiled=True), "whole": dict(framewise=False)}
 KEYS = tuple(f"tile_sample_{kind}_{axis}" for kind in ("min", "stride") for axis in ("num_frames", "height", "width"))
 
@@ -118,12 +118,12 @@ def dump(model, name, sizes, generator):
         b, t, h, w = spec[size]
         out[f"{size}.z"] = z = torch.randn((b, channels, t, h, w), generator=generator)
         for suffix, twin in twins.items():
-            half = suffix in (".bf16", ".fp16")
-            if half and size not in HALF[name]:
-                continue  # on a CPU large videos take minutes so
+            # A CPU without fp16 arithmetic takes a minute for one that is any larger.
+            if size not in {".bf16": HALF[name], ".fp16": ("one",)}.get(suffix, SIZES):
+                continue
             for way, how in WAYS.items():
                 value = decode(twin, z.to(next(twin.parameters()).dtype), sizes, **how)
-                out[f"{size}.{way}{suffix}"] = value.float() if half else value
+                out[f"{size}.{way}{suffix}"] = value if suffix in ("", ".fp64") else value.float()
     for suffix in ("", ".fp64"):
         dump_stages(twins[suffix], out["z.z"].to(next(twins[suffix].parameters()).dtype), sizes, out, suffix)
     return out

@@ -9,7 +9,7 @@ usage: vae.py OUT_DIR [NAME...]
     latents, unscaled [1, C, T, h, w]   unscaled: as MochiPipeline does; unscaled.bf16: all in bf16
     <module>, <module>.fp64             of the decoder at z, named as it names them
     <size>.z [B, C, T, h, w]            z, one, batch, wide, tall, both
-    <size>.<way>                        sample (untiled), tiled; each also .fp64; some .bf16, .fp16
+    <size>.<way>                        sample (untiled), tiled; each also .fp64; some .bf16; of one, .fp16, too
     <size>.kept                         of z and both: untiled, with drop_last_temporal_frames off
   OUT_DIR/<name>/mutants.safetensors  "<mutant>|<key of dump>": what diffusers gives with one thing wrong
   OUT_DIR/names.json                  {key: shape} of the released decoder, whose config is the class defaults
@@ -136,7 +136,8 @@ def dump(model, spec, sizes, generator):
         out[f"{size}.z"] = z = torch.randn((b, channels, t, h, w), generator=generator)
         for suffix, twin in twins.items():
             dtype = next(twin.parameters()).dtype
-            if suffix in (".bf16", ".fp16") and size not in spec["half"]:
+            # A CPU without fp16 arithmetic takes a minute for one that is any larger.
+            if size not in {".bf16": spec["half"], ".fp16": ("one",)}.get(suffix, SIZES):
                 continue
             for way, how in WAYS.items():
                 value = decode(twin, z.to(dtype), sizes, **how)

@@ -15,16 +15,16 @@ using sagelab::testing::Dump;
 using sagelab::testing::fixture;
 using Json = nlohmann::json;
 
-TransformerConfig config_of(const Json& values) {
+TransformerConfig positions_of(const Json& values) {
   Config config(values, "config.json");
   return TransformerConfig(config);
 }
 
 const Json kFiveB = {{"use_rotary_positional_embeddings", true}};
-const Json kOneFive = {{"use_rotary_positional_embeddings", true},
-                       {"patch_size_t", 2},
-                       {"sample_height", 300},
-                       {"sample_width", 300}};
+const Json kOneFivePositions = {{"use_rotary_positional_embeddings", true},
+                                {"patch_size_t", 2},
+                                {"sample_height", 300},
+                                {"sample_width", 300}};
 
 class RopeTable : public ::testing::TestWithParam<std::pair<const char*, Json>> {};
 
@@ -36,7 +36,7 @@ TEST_P(RopeTable, IsDiffusersToTheBit) {
   const auto at = [&](int i) { return size[i].item<int64_t>(); };
   const int64_t text = 226;
   const attention::Rope rope =
-      rope_table(config_of(GetParam().second), {text, at(0), at(1), at(2)}, at::kCPU);
+      rope_table(positions_of(GetParam().second), {text, at(0), at(1), at(2)}, at::kCPU);
   EXPECT_EQ(rope.cos.scalar_type(), at::kFloat);
   ASSERT_EQ(rope.cos.size(0), text + dump[key + ".cos"].size(0));
   EXPECT_TRUE(at::equal(rope.cos.slice(0, text), dump[key + ".cos"]));
@@ -46,11 +46,11 @@ TEST_P(RopeTable, IsDiffusersToTheBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, RopeTable,
-                         ::testing::Values(std::pair{"5b", kFiveB}, std::pair{"1.5", kOneFive},
+                         ::testing::Values(std::pair{"5b", kFiveB}, std::pair{"1.5", kOneFivePositions},
                                            std::pair{"tall", kFiveB}, std::pair{"wide", kFiveB},
                                            std::pair{"half_size", kFiveB}, std::pair{"half_crop", kFiveB},
                                            std::pair{"half_width", kFiveB}, std::pair{"one_patch", kFiveB},
-                                           std::pair{"one_row", kOneFive}),
+                                           std::pair{"one_row", kOneFivePositions}),
                          [](const auto& info) {
                            std::string name = info.param.first;
                            std::replace(name.begin(), name.end(), '.', '_');
@@ -71,7 +71,7 @@ TEST(RopeTables, OfThePipelineFixtures) {
 }
 
 TEST(RopeTables, AreEmptyForTheSinCosModel) {
-  EXPECT_TRUE(rope_table(config_of(Json::object()), {226, 13, 60, 90}, at::kCPU).empty());
+  EXPECT_TRUE(rope_table(positions_of(Json::object()), {226, 13, 60, 90}, at::kCPU).empty());
 }
 
 void expect_sincos(const std::string& key, const TransformerConfig& config, int64_t text,
@@ -86,12 +86,12 @@ void expect_sincos(const std::string& key, const TransformerConfig& config, int6
 }
 
 TEST(SincosTable, IsDiffusersToTheBit) {
-  expect_sincos("sincos.2b", config_of(Json::object()), 226, {13, 60, 90});
+  expect_sincos("sincos.2b", positions_of(Json::object()), 226, {13, 60, 90});
   expect_sincos("sincos.scaled",
-                config_of({{"num_attention_heads", 4},
-                           {"attention_head_dim", 16},
-                           {"spatial_interpolation_scale", 1.3},
-                           {"temporal_interpolation_scale", 0.7}}),
+                positions_of({{"num_attention_heads", 4},
+                              {"attention_head_dim", 16},
+                              {"spatial_interpolation_scale", 1.3},
+                              {"temporal_interpolation_scale", 0.7}}),
                 226, {5, 10, 14});
 }
 
@@ -105,7 +105,7 @@ TEST(CheckPositions, RefusesWhatTheModelHasNoPositionsFor) {
   const Json learned = {{"use_rotary_positional_embeddings", true},
                         {"use_learned_positional_embeddings", true}};
   const Refusal refusals[] = {
-      {kOneFive,
+      {kOneFivePositions,
        {226, 22, 302, 170},
        "this model has positions for 150 x 150 patches at most, not for 151 x 85 (height x width)",
        "ask for a smaller picture"},
@@ -124,16 +124,16 @@ TEST(CheckPositions, RefusesWhatTheModelHasNoPositionsFor) {
   };
   for (const Refusal& refusal : refusals) {
     try {
-      check_positions(config_of(refusal.config), refusal.extent);
+      check_positions(positions_of(refusal.config), refusal.extent);
       ADD_FAILURE() << "accepted: " << refusal.what;
     } catch (const Error& e) {
       EXPECT_EQ(e.what(), refusal.what);
       EXPECT_EQ(e.hint(), refusal.hint);
     }
   }
-  EXPECT_NO_THROW(check_positions(config_of(kOneFive), {10, 22, 300, 300}));
-  EXPECT_NO_THROW(check_positions(config_of(kFiveB), {10, 13, 120, 160}));
-  EXPECT_NO_THROW(check_positions(config_of(learned), {226, 5, 60, 90}));
+  EXPECT_NO_THROW(check_positions(positions_of(kOneFivePositions), {10, 22, 300, 300}));
+  EXPECT_NO_THROW(check_positions(positions_of(kFiveB), {10, 13, 120, 160}));
+  EXPECT_NO_THROW(check_positions(positions_of(learned), {226, 5, 60, 90}));
 }
 
 }  // namespace

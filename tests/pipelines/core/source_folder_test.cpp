@@ -11,7 +11,7 @@
 namespace sagelab::testing {
 namespace {
 
-const fs::path kFixtures = fs::path(SAGELAB_FIXTURES) / "safetensors";
+const fs::path kFolders = fs::path(SAGELAB_FIXTURES) / "safetensors";
 constexpr const char* kStem = "diffusion_pytorch_model";
 const std::string kBoth = " | index and shards do not belong together; download both again";
 const std::string kIndex = " | the index is damaged; download it again";
@@ -33,8 +33,8 @@ std::string open_error(const Folder& folder, const char* variant = "") {
 
 // Values as diffusers' own class holds them, against what open_folder reads from what it saved.
 void expect_contents(const char* folder, const char* variant, const char* expected, at::ScalarType dtype) {
-  const auto want = nlohmann::json::parse(read_bytes(kFixtures / expected));
-  const Weights w(open_folder(kFixtures / folder, kStem, variant), {at::kCPU, dtype});
+  const auto want = nlohmann::json::parse(read_bytes(kFolders / expected));
+  const Weights w(open_folder(kFolders / folder, kStem, variant), {at::kCPU, dtype});
   std::map<std::string, at::Tensor> read;
   for (const auto& [key, entry] : want.items())
     read[key] = w.tensor(key, entry["shape"].get<std::vector<int64_t>>());
@@ -51,9 +51,9 @@ TEST(SourceFolder, ReadsShardsVariantsAndSingleFilesOfDiffusers) {
   expect_contents("sharded", "", "sharded.json", at::kFloat);
   expect_contents("sharded", "fp16", "sharded.fp16.json", at::kHalf);
   expect_contents("single", "fp16", "sharded.fp16.json", at::kHalf);
-  EXPECT_EQ(files_of(kFixtures / "sharded", kStem).size(), 3u);
-  EXPECT_EQ(files_of(kFixtures / "sharded", kStem, "fp16").size(), 6u);
-  EXPECT_EQ(files_of(kFixtures / "single", kStem, "fp16"),
+  EXPECT_EQ(files_of(kFolders / "sharded", kStem).size(), 3u);
+  EXPECT_EQ(files_of(kFolders / "sharded", kStem, "fp16").size(), 6u);
+  EXPECT_EQ(files_of(kFolders / "single", kStem, "fp16"),
             (std::set<std::string>{"diffusion_pytorch_model.fp16.safetensors"}));
 }
 

@@ -34,16 +34,16 @@ Json cases() {
   return Json::parse(stream);
 }
 
-FlowMatchEulerConfig parse(const Json& values) {
+FlowMatchEulerConfig scheduler(const Json& values) {
   return testing::parse<FlowMatchEulerConfig>(values, "scheduler/scheduler_config.json");
 }
 
-std::string refusal(const Json& values) {
+std::string scheduler_refusal(const Json& values) {
   return testing::refusal<FlowMatchEulerConfig>(values, "scheduler/scheduler_config.json");
 }
 
 FlowMatchEuler open(const Json& item) {
-  const FlowMatchEulerConfig config = parse(item.at("config"));
+  const FlowMatchEulerConfig config = scheduler(item.at("config"));
   FlowMatchSteps steps;
   steps.steps = item.at("steps").get<int>();
   if (!item.at("sigmas").is_null()) steps.sigmas = item.at("sigmas").get<std::vector<double>>();
@@ -79,11 +79,11 @@ TEST(FlowMatchEuler, MuIsDiffusersBitByBit) {
   int seen = 0;
   for (const Json& item : cases()) {
     if (item.at("tokens").is_null()) continue;
-    EXPECT_EQ(parse(item.at("config")).mu(item.at("tokens").get<int64_t>()), item.at("mu").get<double>());
+    EXPECT_EQ(scheduler(item.at("config")).mu(item.at("tokens").get<int64_t>()), item.at("mu").get<double>());
     ++seen;
   }
   EXPECT_GE(seen, 12);
-  const FlowMatchEulerConfig dev = parse({{"use_dynamic_shifting", true}, {"shift", 3.0}});
+  const FlowMatchEulerConfig dev = scheduler({{"use_dynamic_shifting", true}, {"shift", 3.0}});
   EXPECT_NEAR(dev.mu(4096), 1.15, 1e-12);
   EXPECT_NEAR(dev.mu(1024), 0.63, 1e-12);
   EXPECT_NEAR(dev.mu(256), 0.5, 1e-12);
@@ -149,18 +149,18 @@ TEST(FlowMatchEuler, LinearSigmasAreNumPys) {
 }
 
 TEST(FlowMatchEulerConfig, ReadsTheReleasedKeys) {
-  const FlowMatchEulerConfig dev = parse({{"_class_name", "FlowMatchEulerDiscreteScheduler"},
-                                          {"_diffusers_version", "0.30.0.dev0"},
-                                          {"base_image_seq_len", 256},
-                                          {"base_shift", 0.5},
-                                          {"max_image_seq_len", 4096},
-                                          {"max_shift", 1.15},
-                                          {"num_train_timesteps", 1000},
-                                          {"shift", 3.0},
-                                          {"use_dynamic_shifting", true}});
+  const FlowMatchEulerConfig dev = scheduler({{"_class_name", "FlowMatchEulerDiscreteScheduler"},
+                                              {"_diffusers_version", "0.30.0.dev0"},
+                                              {"base_image_seq_len", 256},
+                                              {"base_shift", 0.5},
+                                              {"max_image_seq_len", 4096},
+                                              {"max_shift", 1.15},
+                                              {"num_train_timesteps", 1000},
+                                              {"shift", 3.0},
+                                              {"use_dynamic_shifting", true}});
   EXPECT_TRUE(dev.use_dynamic_shifting);
   EXPECT_EQ(dev.shift, 3.0);
-  const FlowMatchEulerConfig defaults = parse(Json::object());
+  const FlowMatchEulerConfig defaults = scheduler(Json::object());
   EXPECT_EQ(defaults.num_train_timesteps, 1000);
   EXPECT_EQ(defaults.shift, 1.0);
   EXPECT_FALSE(defaults.use_dynamic_shifting);
@@ -175,7 +175,9 @@ TEST(FlowMatchEulerConfig, ReadsTheReleasedKeys) {
 
 TEST(FlowMatchEulerConfig, RefusesByName) {
   const std::string where = "scheduler/scheduler_config.json: ";
-  const auto message = [](const char* key, const Json& value) { return refusal(Json{{key, value}}); };
+  const auto message = [](const char* key, const Json& value) {
+    return scheduler_refusal(Json{{key, value}});
+  };
   for (const char* key :
        {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "stochastic_sampling"}) {
     EXPECT_EQ(message(key, true), where + key + " = true is not supported (only false)");
@@ -196,7 +198,7 @@ TEST(FlowMatchEulerConfig, RefusesByName) {
 TEST(FlowMatchEuler, RefusesImpossibleSteps) {
   const auto message = [](const Json& values, const FlowMatchSteps& steps) -> std::string {
     try {
-      FlowMatchEuler(parse(values), steps);
+      FlowMatchEuler(scheduler(values), steps);
     } catch (const Error& e) {
       return e.what();
     }

@@ -25,7 +25,7 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-const fs::path kRoot = fs::path(SAGELAB_FIXTURES) / "text_tokenizers";
+const fs::path kGoodRoot = fs::path(SAGELAB_FIXTURES) / "text_tokenizers";
 
 std::string read(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);
@@ -88,7 +88,7 @@ class BadFolder : public ::testing::Test {
   // tokenizer.json with a change.
   std::string changed(const std::function<void(json&)>& change) {
     static const json kGood = [] {
-      json file = read_json(kRoot / "json/tokenizer.json");
+      json file = read_json(kGoodRoot / "json/tokenizer.json");
       auto& vocab = file["model"]["vocab"];
       vocab.erase(vocab.begin() + 50, vocab.end() - 100);
       file["added_tokens"].erase(file["added_tokens"].begin() + 3, file["added_tokens"].end());
@@ -156,13 +156,13 @@ TEST_F(BadFolder, TokenizerJsonThatIsNoJson) {
   EXPECT_THAT(refusal(), StartsWith("tokenizer.json: not valid JSON: "));
   write("tokenizer.json", "[]");
   EXPECT_EQ(refusal(), "tokenizer.json: should be a JSON object");
-  const std::string good = read(kRoot / "json/tokenizer.json");
+  const std::string good = read(kGoodRoot / "json/tokenizer.json");
   write("tokenizer.json", good.substr(0, good.size() / 2));
   EXPECT_THAT(refusal(), StartsWith("tokenizer.json: not valid JSON: "));
 }
 
 TEST_F(BadFolder, SettingsThatAreNotSupported) {
-  fs::copy(kRoot / "json/tokenizer.json", folder_ / "tokenizer.json");
+  fs::copy(kGoodRoot / "json/tokenizer.json", folder_ / "tokenizer.json");
   const auto config = [&](const json& values) {
     write("tokenizer_config.json", values.dump());
     return refusal();
@@ -293,7 +293,7 @@ TEST(BadCharacterMap, PointsOutsideItself) {
 
 // Whatever a damaged file holds: an error or ids, never a crash.
 TEST(DamagedSpieceModel, NeverCrashes) {
-  const std::string good = read(kRoot / "plain/spiece.model");
+  const std::string good = read(kGoodRoot / "plain/spiece.model");
   ASSERT_GT(good.size(), 100000u);
   std::mt19937 random(1);
   int refused = 0;

@@ -82,7 +82,7 @@ void judge(ImGuiTestContext* c, const std::string& what) {
   times = {};
 }
 
-void starts(ImGuiTestContext* c) {
+void starts_soon(ImGuiTestContext* c) {
   auto& d = driver_of(c);
   IM_CHECK(until(c, [&] { return d.state().model() && d.state().estimate.tokens > 0; }));
   std::printf("first shown %.2f s after the process began\n", d.first_shown);
@@ -146,7 +146,7 @@ void show_large_clips(ui::State& state) {
   state.compared = {kA, kB, 0};
 }
 
-void compares(ImGuiTestContext* c) {
+void compares_soon(ImGuiTestContext* c) {
   auto& d = driver_of(c);
   resize(c, 3840, 2160);
   show_large_clips(d.state());
@@ -219,11 +219,11 @@ void add_timing(Driver& driver) {
     void (*play)(ImGuiTestContext*);
   };
   constexpr Scene kScenes[] = {
-      {"starts", starts},
+      {"starts", starts_soon},
       {"draws", draws},
       {"generates at 1366x768", [](ImGuiTestContext* c) { generates(c, 1366, 768); }},
       {"generates at 3840x2160", [](ImGuiTestContext* c) { generates(c, 3840, 2160); }},
-      {"compares", compares},
+      {"compares", compares_soon},
       {"plays", plays},
       {"rests", rests},
       {"keeps to its time", keeps_to_its_time},

@@ -10,8 +10,6 @@
 namespace sagelab::attention::sage2::test {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
 std::vector<Settings> of_kernel(Arch arch, Qk qk, Pv pv) {
   std::vector<Settings> all;
   for (const VScale v : {VScale::Channel, VScale::Tile, VScale::Sampled}) {
@@ -68,14 +66,14 @@ class Operands : public OnGpu, public testing::WithParamInterface<Kernel> {
   std::vector<Settings> all_;
 };
 
-const Shape kShapes[] = {{1, 1, 64},
-                         {9, 127, 128, 4, 2},
-                         {127, 9, 40},
-                         {129, 300, 96, 4, 1, 2},
-                         {300, 129, 128, 2, 1},
-                         {300, 300, 64, 6, 3, 2},
-                         {1, 300, 8},
-                         {300, 1, 128}};
+const Shape kOperandShapes[] = {{1, 1, 64},
+                                {9, 127, 128, 4, 2},
+                                {127, 9, 40},
+                                {129, 300, 96, 4, 1, 2},
+                                {300, 129, 128, 2, 1},
+                                {300, 300, 64, 6, 3, 2},
+                                {1, 300, 8},
+                                {300, 1, 128}};
 
 // Values that tell the parts apart: offsets in K, channels of V of different size and mean.
 Call telling_call(const Shape& shape, at::ScalarType dtype, uint64_t seed = 3) {
@@ -88,7 +86,7 @@ Call telling_call(const Shape& shape, at::ScalarType dtype, uint64_t seed = 3) {
 
 TEST_P(Operands, AreTheTwinsBitForBit) {
   for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
-    for (const Shape& shape : kShapes) {
+    for (const Shape& shape : kOperandShapes) {
       const Call call = telling_call(shape, dtype), wide = widened(call);
       for (const Settings& s : all_) {
         SCOPED_TRACE(describe(s, call));

@@ -9,7 +9,6 @@
 namespace sagelab::attention::sage2::test {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 class TrapsOnGpu : public OfSpec {};

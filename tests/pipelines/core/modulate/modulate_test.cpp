@@ -119,7 +119,7 @@ TEST_P(Modulate, GatedIsTheFormulaInPlace) {
   }
 }
 
-std::string case_name(const ::testing::TestParamInfo<Modulate::ParamType>& info) {
+std::string modulate_case(const ::testing::TestParamInfo<Modulate::ParamType>& info) {
   const auto& [device, dtype, dim, affine] = info.param;
   return std::string(device == at::kCUDA ? "cuda_" : "cpu_") + c10::toString(dtype) + "_" +
          std::to_string(dim) + (affine ? "_affine" : "_plain");
@@ -130,7 +130,7 @@ INSTANTIATE_TEST_SUITE_P(All, Modulate,
                          ::testing::Combine(::testing::Values(at::kCPU, at::kCUDA),
                                             ::testing::Values(at::kFloat, at::kHalf, at::kBFloat16),
                                             ::testing::Values(20, 64, 1920, 3072), ::testing::Bool()),
-                         case_name);
+                         modulate_case);
 
 std::string message_of(const std::function<void()>& action) {
   try {

@@ -72,7 +72,7 @@ TEST_P(Rms, NoRowsAreNoWork) {
   EXPECT_NO_THROW(add_rms_gated_(none, none, factors_[0], kEps));
 }
 
-std::string case_name(const ::testing::TestParamInfo<Rms::ParamType>& info) {
+std::string rms_case(const ::testing::TestParamInfo<Rms::ParamType>& info) {
   const auto& [device, dtype, dim] = info.param;
   return std::string(device == at::kCUDA ? "cuda_" : "cpu_") + c10::toString(dtype) + "_" +
          std::to_string(dim);
@@ -83,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(All, Rms,
                          ::testing::Combine(::testing::Values(at::kCPU, at::kCUDA),
                                             ::testing::Values(at::kFloat, at::kHalf, at::kBFloat16),
                                             ::testing::Values(20, 64, 1536, 3072)),
-                         case_name);
+                         rms_case);
 
 TEST(RmsShapes, WhatDoesNotFitThrows) {
   const at::Tensor x = at::zeros({2, 3, 8}), factor = at::zeros({2, 8});

@@ -62,7 +62,7 @@ TEST_P(Swiglu, NoRowsAreNoWork) {
   EXPECT_NO_THROW(swiglu_(drawn(1, 0)));
 }
 
-std::string case_name(const ::testing::TestParamInfo<Swiglu::ParamType>& info) {
+std::string swiglu_case(const ::testing::TestParamInfo<Swiglu::ParamType>& info) {
   const auto& [device, dtype, dim] = info.param;
   return std::string(device == at::kCUDA ? "cuda_" : "cpu_") + c10::toString(dtype) + "_" +
          std::to_string(dim);
@@ -73,7 +73,7 @@ INSTANTIATE_TEST_SUITE_P(All, Swiglu,
                          ::testing::Combine(::testing::Values(at::kCPU, at::kCUDA),
                                             ::testing::Values(at::kFloat, at::kHalf, at::kBFloat16),
                                             ::testing::Values(20, 64, 4096, 10240)),
-                         case_name);
+                         swiglu_case);
 
 TEST(SwigluShapes, WhatHasNoHalvesThrows) {
   EXPECT_THROW(swiglu_(at::zeros({2, 3, 7})), c10::Error);

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using ::testing::StartsWith;
 
-const fs::path kRoot = fs::path(SAGELAB_FIXTURES) / "clip_tokenizers";
+const fs::path kGoodRoot = fs::path(SAGELAB_FIXTURES) / "clip_tokenizers";
 constexpr const char* kVersion = "#version: 0.2\n";
 
 class BadClipFolder : public testing::TokenizerFolder {
@@ -29,7 +29,7 @@ class BadClipFolder : public testing::TokenizerFolder {
   // tokenizer.json with a change, its vocabulary shortened.
   std::string set(const char* pointer, json value) {
     static const json kGood = [] {
-      json file = read_json(kRoot / "json/tokenizer.json");
+      json file = read_json(kGoodRoot / "json/tokenizer.json");
       file["model"]["vocab"] = {
           {"a", 0}, {"b</w>", 1}, {"ab</w>", 2}, {"<|startoftext|>", 3}, {"<|endoftext|>", 4}};
       file["model"]["merges"] = json::array({json::array({"a", "b</w>"})});

@@ -18,7 +18,7 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-const fs::path kRoot = fs::path(SAGELAB_FIXTURES) / "llama_tokenizers";
+const fs::path kGoodRoot = fs::path(SAGELAB_FIXTURES) / "llama_tokenizers";
 
 class BadLlamaFolder : public testing::TokenizerFolder {
  protected:
@@ -31,7 +31,7 @@ class BadLlamaFolder : public testing::TokenizerFolder {
   // tokenizer.json with its vocabulary shortened to the bytes and one merge, and few added tokens.
   static const json& good() {
     static const json kGood = [] {
-      json file = read_json(kRoot / "released/tokenizer.json");
+      json file = read_json(kGoodRoot / "released/tokenizer.json");
       json vocab = json::object();
       for (int byte = 0; byte < 256; ++byte) vocab[Bpe::symbol(uint8_t(byte))] = byte;
       vocab["so"] = 256;
