@@ -85,13 +85,14 @@ def main():
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
     sys.path.insert(0, str(HERE / args.family))
-    family, pictures = importlib.import_module("pipelines"), importlib.import_module("pictures")
-    import diffusers
     import torch
 
     if args.device == "cuda" and not torch.cuda.is_available():
         print("no CUDA device: nothing measured")
         return
+    family, pictures = importlib.import_module("pipelines"), importlib.import_module("pictures")
+    import diffusers
+
     torch.set_grad_enabled(False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[args.dtype]
