@@ -26,7 +26,7 @@
 
 namespace sagelab::attention::sage2 {
 
-constexpr int kQRows = 128;        // queries of a tile, and of a thread block
+constexpr int kQRows = 128;        // queries of a tile
 constexpr int kSampleStride = 16;  // Sampled looks at one token of this many
 // A channel of V keeps a mean of less than this share of its largest value: values round to e4m3 evenly about
 // zero, which taking away next to nothing would spoil for nothing.

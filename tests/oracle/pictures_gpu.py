@@ -5,9 +5,11 @@ usage: pictures_gpu.py flux|hunyuanvideo|mochi|sd3 FIXTURES_DIR OUT_JSON [--dtyp
        (FIXTURES_DIR as the family's pipelines.py made it)
 
 Every stage starts from the fp32 values of dump.safetensors before it, rounded to the dtype; e = ||half - fp32|| / ||fp32||.
-OUT_JSON: {"device", "torch", "diffusers", "dtype", "errors": {<name>: {<mode>: {<stage>: e}}}}; the stages: pooled (where
-there is one), embeds (of the prompt), latents.I after step I, image, pixels. A family that is conditioned on other things, or
-decodes in another way, says how: conditions(moved, guided), decoded(pipe, latents).
+OUT_JSON: {"device", "torch", "diffusers", "dtype", "errors": {<kernel>: {<name>: {<mode>: {<stage>: e}}}}}; the kernels:
+flash and cudnn, of scaled_dot_product_attention wherever they can serve: both round, each in its own way, and after some
+steps of a tiny model that tells. The stages: pooled (where there is one), embeds (of the prompt), latents.I after step I,
+image, pixels. A family that is conditioned on other things, or decodes in another way, says how: conditions(moved, guided),
+decoded(pipe, latents).
 """
 
 import argparse
@@ -92,12 +94,16 @@ def main():
         return
     family, pictures = importlib.import_module("pipelines"), importlib.import_module("pictures")
     import diffusers
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     torch.set_grad_enabled(False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[args.dtype]
-    errors = {folder.name: errors_of(family, pictures, folder, args.device, dtype)
-              for folder in sorted(args.fixtures.iterdir()) if (folder / "dump.safetensors").exists()}
+    folders = [folder for folder in sorted(args.fixtures.iterdir()) if (folder / "dump.safetensors").exists()]
+    errors = {}
+    for name, kernel in (("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION)):
+        with sdpa_kernel([kernel, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], set_priority=True):
+            errors[name] = {folder.name: errors_of(family, pictures, folder, args.device, dtype) for folder in folders}
     device = torch.cuda.get_device_name() if args.device == "cuda" else args.device
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps({"device": device, "torch": torch.__version__, "diffusers": diffusers.__version__,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bf16 on a GPU: how far each stage of a picture pipeline of ours is from diffusers' fp32 results, beside how
-// far diffusers itself is when it runs in bf16 on the same GPU (oracle/pictures_gpu.py).
+// far diffusers itself is when it runs in bf16 on the same GPU, with the same kernel of attention
+// (oracle/pictures_gpu.py).
 #pragma once
 
 #include <set>
@@ -79,8 +80,9 @@ inline void expect_no_farther_on_gpu(const std::string& name, const std::string&
                                      const Dump& dump, Request request) {
   request.device = "cuda", request.dtype = "bf16";
   const nlohmann::json all = read_json(fixture(family.name + "_gpu", "errors.json"));
-  HalfOnGpu{name + " " + mode, mode, dump, all.at("errors").at(name).at(mode), {}}.expect_no_farther(
-      family, family.resolve(request));
+  const std::string kernel = request.attention.substr(5, request.attention.size() - 6);  // of sdpa(...)
+  HalfOnGpu{name + " " + mode, mode, dump, all.at("errors").at(kernel).at(name).at(mode), {}}
+      .expect_no_farther(family, family.resolve(request));
 }
 
 }  // namespace sagelab::testing
