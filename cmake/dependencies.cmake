@@ -65,7 +65,8 @@ function(sagelab_library name)
   target_link_libraries(${name} PUBLIC sagelab_torch sagelab_warnings nlohmann_json::nlohmann_json fmt::fmt-header-only ${L_LINK})
 endfunction()
 
-# Tests call what is optimized, and need not be so themselves: compiling them takes half the time.
+# Tests call what is optimized, and need not be so themselves: compiling them takes half the time. Inline code of
+# our headers may then be theirs, too.
 if(SAGELAB_TESTS)
   add_library(sagelab_test_pch OBJECT ${CMAKE_BINARY_DIR}/pch.cpp)
   target_link_libraries(sagelab_test_pch PUBLIC sagelab_pch_headers GTest::gmock)

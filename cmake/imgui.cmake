@@ -29,7 +29,7 @@ function(sagelab_imgui_library name)
   add_library(${name} OBJECT ${ARGN})  # so that it does not matter in which order libraries stand
   target_link_libraries(${name} PUBLIC sagelab_imgui_headers Threads::Threads ${CMAKE_DL_LIBS})
   target_compile_options(${name} PRIVATE -w)
-  # All that is plotted is doubles; instances for ImPlot's ten types take minutes to compile.
+  # All that is plotted is doubles, and what is not fails to link; instances for ImPlot's ten types take minutes.
   target_compile_definitions(${name} PRIVATE "IMPLOT_CUSTOM_NUMERIC_TYPES=(double)")
 endfunction()
 sagelab_imgui_library(sagelab_imgui ${imgui_sources})

@@ -18,7 +18,7 @@ function(sagelab_kernels name)
   cmake_parse_arguments(K "REPORT" "" "ARCHITECTURES;SOURCES" ${ARGN})
   add_library(${name} OBJECT ${K_SOURCES})
   set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${K_ARCHITECTURES}"
-                                           POSITION_INDEPENDENT_CODE ON)
+                                           POSITION_INDEPENDENT_CODE ON UNITY_BUILD OFF)
   target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR})
   target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra --expt-relaxed-constexpr>)
   if(K_REPORT)

@@ -2,6 +2,7 @@
 // A component's config.json, read key by key: every key is honoured or refused by name.
 #pragma once
 
+#include <exception>
 #include <filesystem>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
@@ -49,6 +50,8 @@ class Config {
   std::set<std::string> read_;
 };
 
+// nlohmann's text without its "[json.exception.parse_error.101] " in front.
+std::string json_reason(const std::exception& error);
 // As JSON in a message: at most 80 bytes of it.
 std::string shown(const nlohmann::json& value);
 // Throws sagelab::Error naming the file: missing, unreadable, bad JSON.

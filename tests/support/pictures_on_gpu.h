@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bf16 on a GPU: how far each stage of a picture pipeline of ours is from diffusers' fp32 results, beside how
 // far diffusers itself is when it runs in bf16 on the same GPU, with the same kernel of attention
-// (oracle/pictures_gpu.py).
+// wherever it can serve (oracle/pictures_gpu.py): flash takes no mask, which diffusers has for padded texts.
 #pragma once
 
 #include <set>

@@ -15,13 +15,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-// nlohmann's text without its "[json.exception.parse_error.101] " in front.
-std::string plain(const std::exception& error) {
-  const std::string text = error.what();
-  const size_t end = text.find("] ");
-  return text.starts_with("[json.exception") && end != std::string::npos ? text.substr(end + 2) : text;
-}
-
 [[noreturn]] void wrong_type(const std::string& where, const std::string& key, const Json& value,
                              const char* wanted) {
   throw Error(fmt::format("{}: {} = {} should be {}", where, key, shown(value), wanted));
@@ -34,6 +27,12 @@ bool fits_int64(const Json& value) {
 }
 
 }  // namespace
+
+std::string json_reason(const std::exception& error) {
+  const std::string text = error.what();
+  const size_t end = text.find("] ");
+  return text.starts_with("[json.exception") && end != std::string::npos ? text.substr(end + 2) : text;
+}
 
 std::string shown(const nlohmann::json& value) {
   const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -56,7 +55,7 @@ nlohmann::json read_json(const std::filesystem::path& file) {
   try {
     return Json::parse(text.view());
   } catch (const Json::exception& e) {
-    throw Error(fmt::format("{}: not valid JSON: {}", file.string(), plain(e)),
+    throw Error(fmt::format("{}: not valid JSON: {}", file.string(), json_reason(e)),
                 "the file is damaged or incomplete; download it again");
   }
 }

@@ -14,6 +14,7 @@
 
 #include "attention/error.h"
 #include "pipelines/core/checkpoint/dtypes.h"
+#include "pipelines/core/config.h"
 
 namespace sagelab {
 namespace {
@@ -35,12 +36,6 @@ std::string printable(std::string text) {
 [[noreturn]] void refuse(const std::filesystem::path& path, const std::string& what,
                          const char* hint = kDamaged) {
   throw Error(fmt::format("{}: {}", path.string(), what), hint);
-}
-
-std::string printable_reason(const std::exception& error) {
-  const std::string text = error.what();
-  const size_t end = text.find("] ");
-  return printable(end == std::string::npos ? text : text.substr(end + 2));
 }
 
 // nlohmann keeps the last of several equal keys and says nothing; nothing in a header lies deeper than a
@@ -179,7 +174,7 @@ void SafetensorsFile::read_header() {
   try {
     json = Json::parse(header, Strict(path_));
   } catch (const Json::exception& e) {
-    refuse(path_, fmt::format("the header is not valid JSON: {}", printable_reason(e)));
+    refuse(path_, fmt::format("the header is not valid JSON: {}", printable(json_reason(e))));
   }
   const uint64_t data_begin = 8 + length;
   for (const auto& [key, entry] : json.items()) {

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipelines/text/unicode/classes.h"
 
-#include <algorithm>
 #include <cstdint>
-#include <iterator>
-#include <span>
 
+#include "pipelines/text/unicode/ranges.h"
 #include "pipelines/text/unicode/unicode.h"
 
 namespace sagelab::unicode {
 namespace {
 
-struct ClassRange {
-  char32_t first, last;
-};
 struct CaseRun {
   char32_t first, last;
   char32_t step;   // 2: every other one, where capital and small letters alternate
@@ -21,7 +16,7 @@ struct CaseRun {
 };
 
 // General category L, Unicode 16.
-constexpr ClassRange kLetters[] = {
+constexpr Range kLetters[] = {
     {0x41, 0x5A},       {0x61, 0x7A},       {0xAA, 0xAA},       {0xB5, 0xB5},       {0xBA, 0xBA},
     {0xC0, 0xD6},       {0xD8, 0xF6},       {0xF8, 0x2C1},      {0x2C6, 0x2D1},     {0x2E0, 0x2E4},
     {0x2EC, 0x2EC},     {0x2EE, 0x2EE},     {0x370, 0x374},     {0x376, 0x377},     {0x37A, 0x37D},
@@ -160,7 +155,7 @@ constexpr ClassRange kLetters[] = {
     {0x30000, 0x3134A}, {0x31350, 0x323AF}};
 
 // General category N, Unicode 16.
-constexpr ClassRange kNumbers[] = {
+constexpr Range kNumbers[] = {
     {0x30, 0x39},       {0xB2, 0xB3},       {0xB9, 0xB9},       {0xBC, 0xBE},       {0x660, 0x669},
     {0x6F0, 0x6F9},     {0x7C0, 0x7C9},     {0x966, 0x96F},     {0x9E6, 0x9EF},     {0x9F4, 0x9F9},
     {0xA66, 0xA6F},     {0xAE6, 0xAEF},     {0xB66, 0xB6F},     {0xB72, 0xB77},     {0xBE6, 0xBF2},
@@ -256,22 +251,14 @@ constexpr CaseRun kCapitals[] = {
     {0x10D50, 0x10D65, 1, 32},   {0x118A0, 0x118BF, 1, 32},   {0x16E40, 0x16E5F, 1, 32},
     {0x16EA0, 0x16EB8, 1, 27},   {0x1E900, 0x1E921, 1, 34}};
 
-// The entry of a sorted table that holds c; null: none.
-template <typename T>
-const T* find(std::span<const T> table, char32_t c) {
-  const auto after =
-      std::upper_bound(table.begin(), table.end(), c, [](char32_t x, const T& r) { return x < r.first; });
-  return after != table.begin() && c <= std::prev(after)->last ? &*std::prev(after) : nullptr;
-}
-
 }  // namespace
 
 bool is_letter(char32_t c) {
-  return find<ClassRange>(kLetters, c) != nullptr;
+  return find_range<Range>(kLetters, c) != nullptr;
 }
 
 bool is_number(char32_t c) {
-  return find<ClassRange>(kNumbers, c) != nullptr;
+  return find_range<Range>(kNumbers, c) != nullptr;
 }
 
 bool is_other(char32_t c) {
@@ -279,7 +266,7 @@ bool is_other(char32_t c) {
 }
 
 char32_t lower_case(char32_t c) {
-  const CaseRun* run = find<CaseRun>(kCapitals, c);
+  const CaseRun* run = find_range<CaseRun>(kCapitals, c);
   return run && (c - run->first) % run->step == 0 ? char32_t(int64_t(c) + run->offset) : c;
 }
 

@@ -5,11 +5,10 @@
 
 #include <unicode/uchar.h>
 
+#include "pipelines/text/unicode/ranges.h"
+
 namespace sagelab::unicode {
 
-struct Range {
-  char32_t first, last;
-};
 struct BreakRange {
   char32_t first, last;
   UGraphemeClusterBreak gcb;

@@ -31,14 +31,6 @@ struct Properties {
   bool conjunct_extends, consonant, linker;  // Indic_Conjunct_Break
 };
 
-// The range of a sorted table that holds c; null: none.
-template <typename T>
-const T* find_range(std::span<const T> table, char32_t c) {
-  const auto after =
-      std::upper_bound(table.begin(), table.end(), c, [](char32_t x, const T& r) { return x < r.first; });
-  return after != table.begin() && c <= std::prev(after)->last ? &*std::prev(after) : nullptr;
-}
-
 UGraphemeClusterBreak cluster_break(char32_t c) {
   if (const auto* range = find_range<BreakRange>(kNewBreaks, c)) return range->gcb;
   return UGraphemeClusterBreak(u_getIntPropertyValue(UChar32(c), UCHAR_GRAPHEME_CLUSTER_BREAK));

@@ -23,7 +23,7 @@ Shape shape(int64_t text, int64_t tokens = 40) {
       .batch = 2, .heads = 3, .kv_heads = 3, .tokens = tokens, .head_dim = 16, .causal = false, .text = text};
 }
 
-Settings settled(std::vector<Candidate> candidates) {
+Settings once(std::vector<Candidate> candidates) {
   Settings s;
   s.candidates = std::move(candidates);
   s.warmup = 0;
@@ -70,7 +70,7 @@ TEST(BenchJointInputs, OneKindOfTokensIsOneSegment) {
     ASSERT_EQ(inputs.segments.size(), 1u);
     EXPECT_EQ(inputs.segments[0].k.size(1), 40);
     EXPECT_EQ(inputs.segments[0].rope.empty(), text == 40);
-    const auto result = measure(shape(text), settled({named("sdpa(math)")})).rows.front();
+    const auto result = measure(shape(text), once({named("sdpa(math)")})).rows.front();
     EXPECT_EQ(result.reason, "");
     EXPECT_LT(result.errors.relative_l1, 1e-5);
   }
@@ -177,9 +177,8 @@ TEST(BenchJointErrors, AreThoseOfNormAndRopeToo) {
   const auto wrong = [](Mistaken::Change change) {
     return Candidate{"mistaken", std::make_shared<Mistaken>(change)};
   };
-  const auto result =
-      measure(shape(13),
-              settled({wrong([](auto&) {}), wrong([](auto& s) { s[0].q_norm.weight.reset(); }),
+  const auto result = measure(
+      shape(13), once({wrong([](auto&) {}), wrong([](auto& s) { s[0].q_norm.weight.reset(); }),
                        wrong([](auto& s) { s[1].k_norm = {}; }), wrong([](auto& s) { s[1].rope = {}; }),
                        wrong([](auto& s) { s[1].rope.sin = s[1].rope.sin.neg(); }),
                        wrong([](auto& s) { std::swap(s[0].k_norm, s[1].k_norm); }), wrong([](auto& s) {
@@ -194,8 +193,8 @@ TEST(BenchJointErrors, AreThoseOfNormAndRopeToo) {
 }
 
 TEST(BenchJointErrors, OfBackendsInTheirRange) {
-  auto s = settled({named("sdpa(math)"), named("reference"), named("unfused(sdpa(math))"), named("sage2"),
-                    named("unfused(sage2)")});
+  auto s = once({named("sdpa(math)"), named("reference"), named("unfused(sdpa(math))"), named("sage2"),
+                 named("unfused(sage2)")});
   auto larger = shape(70, 300);
   larger.head_dim = 64;
   for (const auto& [distribution, most] : {std::pair{"normal", .08}, {"outliers", .08}, {"biased-v", .02}}) {
@@ -240,7 +239,7 @@ class Logging final : public attention::Backend {
 
 TEST(BenchJoint, TimesTheJointCallAndTheKernelOfWhatItGathers) {
   const auto backend = std::make_shared<Logging>(true);
-  auto s = settled({{"logging", backend}});
+  auto s = once({{"logging", backend}});
   s.repeat = 2;
   const auto result = measure(shape(13), s);
   EXPECT_EQ(backend->log, "jjkjkjk");  // a look, an estimate of both, two rounds
@@ -258,7 +257,7 @@ TEST(BenchJoint, TimesTheJointCallAndTheKernelOfWhatItGathers) {
 // All backends write into one output: what one leaves there is not the next one's.
 TEST(BenchJoint, WhoWritesNothingFails) {
   const auto result =
-      measure(shape(13), settled({named("sdpa"), {"logging", std::make_shared<Logging>(false)}}));
+      measure(shape(13), once({named("sdpa"), {"logging", std::make_shared<Logging>(false)}}));
   EXPECT_EQ(result.rows[0].reason, "");
   EXPECT_EQ(result.rows[1].reason, "the output holds values that are not finite");
   EXPECT_TRUE(result.rows[1].failed);
@@ -273,7 +272,7 @@ Result made_up() {
 }
 
 TEST(BenchJointReport, SaysWhatIsIncluded) {
-  const auto s = settled({{"sdpa(cudnn)", {}}, {"sage2", {}}});
+  const auto s = once({{"sdpa(cudnn)", {}}, {"sage2", {}}});
   const Title title{"a GPU", "bf16", true};
   const std::string heading =
       "attention with norm, RoPE and concatenation on a GPU, bf16, normal inputs (seed 0)";
@@ -285,7 +284,7 @@ TEST(BenchJointReport, SaysWhatIsIncluded) {
 }
 
 TEST(BenchJointReport, JsonHasTheTextAndComparesJointCallsAlone) {
-  const auto s = settled({{"sdpa(cudnn)", {}}, {"sage2", {}}});
+  const auto s = once({{"sdpa(cudnn)", {}}, {"sage2", {}}});
   auto plain = made_up();
   plain.shape.text.reset();
   const auto shapes = to_json({"a GPU", "bf16", true}, s, {made_up(), plain}).at("shapes");

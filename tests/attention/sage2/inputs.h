@@ -7,6 +7,7 @@
 
 #include "attention/sage2/quantized.h"
 #include "attention/sage2/settings.h"
+#include "attention/sage2/twin.h"
 #include "attention/spec.h"
 #include "tests/attention/exact.h"
 
@@ -15,7 +16,7 @@ namespace sagelab::attention::sage2::test {
 using attention::test::normal;
 using attention::test::relative_error;
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Shape {
   int64_t q_len, kv_len, head_dim = 64, heads = 2, kv_heads = 2, batch = 1;
@@ -40,6 +41,11 @@ inline Settings settings_of(std::string_view text, Arch native = Arch::Sm90) {
   const Spec spec = parse_spec(text);
   Arguments arguments(spec, text);
   return read_settings(arguments, native);
+}
+
+// Attention by the CPU's twin of the kernels.
+inline Output twin_of(const Call& call, const Settings& s) {
+  return attend(quantize(call, s), call, s);
 }
 
 // Attention by the definition, in fp64.

@@ -11,14 +11,10 @@
 namespace sagelab::attention::sage2::test {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 const char* const kSpecs[] = {"sage2", "sage2(arch=sm80)", "sage2(arch=sm89)", "sage2(pv=fp8half)",
                               "sage2(qk=int4)"};
 
-Output run(const Call& call, const Settings& s) {
-  return attend(quantize(call, s), call, s);
-}
 double bound(const Settings& s) {
   return s.qk == Qk::Int4 ? .3 : .06;
 }
@@ -47,7 +43,7 @@ TEST(Traps, AZeroChannelOfV) {
   for (const char* spec : kSpecs) {
     Call call = call_of({70, 70});
     call.v.select(3, 17).zero_();
-    const at::Tensor out = run(call, settings_of(spec)).out;
+    const at::Tensor out = twin_of(call, settings_of(spec)).out;
     EXPECT_TRUE(out.select(3, 17).eq(0).all().item<bool>()) << spec;
     EXPECT_TRUE(finite(out));
   }
@@ -60,7 +56,7 @@ TEST(Traps, DenormalsAndNegativeZero) {
     for (const char* spec : kSpecs) {
       Call call = call_of({70, 70});
       for (at::Tensor* x : {&call.q, &call.k, &call.v}) x->select(2, 0).fill_(value);
-      const at::Tensor out = run(call, settings_of(spec)).out;
+      const at::Tensor out = twin_of(call, settings_of(spec)).out;
       EXPECT_TRUE(finite(out)) << spec << value;
       EXPECT_LT(out.select(2, 0).abs().max().item<double>(), 1e-35);
     }
@@ -73,7 +69,7 @@ TEST(Traps, EqualRows) {
     Call call = call_of({150, 150});
     for (at::Tensor* x : {&call.q, &call.k, &call.v}) x->copy_(x->narrow(1, 0, 1).expand_as(*x).clone());
     call.want_lse = true;
-    const Output result = run(call, settings_of(spec));
+    const Output result = twin_of(call, settings_of(spec));
     const attention::test::Exact exact = exact_of(call);
     EXPECT_LT(relative_error(result.out, exact.out), 1e-3) << spec;
     EXPECT_LT((result.lse.to(at::kDouble) - exact.lse).abs().max().item<double>(), 1e-4) << spec;
@@ -85,7 +81,8 @@ TEST(Traps, OneToken) {
     const Settings s = settings_of(spec);
     for (const auto& [q_len, kv_len] : {std::pair{1, 1}, {1, 300}, {300, 1}}) {
       const Call call = call_of({q_len, kv_len, 64, 4, 2});
-      EXPECT_LT(relative_error(run(call, s).out, exact_of(call).out), kv_len == 1 ? 1e-3 : bound(s)) << spec;
+      EXPECT_LT(relative_error(twin_of(call, s).out, exact_of(call).out), kv_len == 1 ? 1e-3 : bound(s))
+          << spec;
     }
   }
 }
@@ -96,7 +93,7 @@ TEST(Traps, NoTokens) {
          {"sage2", "sage2(qk=int4,smooth_v=full)", "sage2(v=tile,mean=sampled,smooth_v=sampled)"}) {
       Call call = call_of({q_len, kv_len});
       call.want_lse = true;
-      const Output result = run(call, settings_of(spec));
+      const Output result = twin_of(call, settings_of(spec));
       EXPECT_EQ(result.out.sizes(), call.q.sizes());
       EXPECT_TRUE(result.out.eq(0).all().item<bool>());
       EXPECT_TRUE(result.lse.eq(-kInfinity).all().item<bool>());
@@ -107,7 +104,7 @@ TEST(Traps, NoTokens) {
 TEST(Traps, VeryLong) {
   const Call call = call_of({3, 170000, 64, 1, 1});
   const Settings s;
-  EXPECT_LT(relative_error(run(call, s).out, exact_of(call).out), bound(s));
+  EXPECT_LT(relative_error(twin_of(call, s).out, exact_of(call).out), bound(s));
 }
 
 TEST(Traps, TheLseKnowsOfSmoothing) {
@@ -129,9 +126,10 @@ TEST(Traps, HugeOffsetsOfK) {
   Call call = call_of({150, 300, 128});
   call.k += normal({1, 1, 2, 128}, 9, at::kFloat, at::kCPU, 100);
   const at::Tensor exact = exact_of(call).out;
-  EXPECT_LT(relative_error(run(call, settings_of("sage2")).out, exact), .06);
-  EXPECT_LT(relative_error(run(call, settings_of("sage2(mean=sampled)")).out, exact), .06);
-  EXPECT_GT(relative_error(run(call, settings_of("sage2(mean=off)")).out, exact), .5) << "without smoothing";
+  EXPECT_LT(relative_error(twin_of(call, settings_of("sage2")).out, exact), .06);
+  EXPECT_LT(relative_error(twin_of(call, settings_of("sage2(mean=sampled)")).out, exact), .06);
+  EXPECT_GT(relative_error(twin_of(call, settings_of("sage2(mean=off)")).out, exact), .5)
+      << "without smoothing";
 }
 
 TEST(Traps, OneHugeOutlier) {
@@ -152,7 +150,7 @@ TEST(Traps, OutliersThatMeet) {
     Call call = call_of({150, 300});
     call.q[0][20][0][3] = call.k[0][40][0][3] = 1e4;
     call.want_lse = true;
-    const Output result = run(call, settings_of(spec));
+    const Output result = twin_of(call, settings_of(spec));
     const attention::test::Exact exact = exact_of(call);
     EXPECT_TRUE(finite(result.lse)) << spec;
     EXPECT_LT(relative_error(result.out[0][20][0], exact.out[0][20][0]), .06) << spec;
@@ -163,7 +161,7 @@ TEST(Traps, OutliersThatMeet) {
 TEST(Traps, NegativeScale) {
   Call call = call_of({70, 150});
   call.scale = -call.scale;
-  EXPECT_LT(relative_error(run(call, Settings{}).out, exact_of(call).out), .06);
+  EXPECT_LT(relative_error(twin_of(call, Settings{}).out, exact_of(call).out), .06);
 }
 
 at::Tensor sdpa(const Call& call) {
@@ -218,7 +216,7 @@ TEST(Traps, KeysAndValuesThatAreNotFiniteDoAsInSdpa) {
 TEST(Traps, AKeyThatNobodySeesHarmsNobody) {
   Call call = call_of({150, 150, 64, 2, 2, 1, true});
   call.v[0][100].fill_(kInfinity);
-  const at::Tensor out = run(call, Settings{}).out;
+  const at::Tensor out = twin_of(call, Settings{}).out;
   EXPECT_TRUE(finite(out.narrow(1, 0, 100)));
   EXPECT_FALSE(at::isfinite(out.narrow(1, 100, 50)).any().item<bool>());
 }
@@ -230,7 +228,7 @@ TEST(Traps, PackedAndStridedInputs) {
     Call call = dense;
     call.q = packed.select(2, 0), call.k = packed.select(2, 1), call.v = packed.select(2, 2);
     EXPECT_FALSE(call.q.is_contiguous());
-    EXPECT_TRUE(run(call, settings_of(spec)).out.equal(run(dense, settings_of(spec)).out)) << spec;
+    EXPECT_TRUE(twin_of(call, settings_of(spec)).out.equal(twin_of(dense, settings_of(spec)).out)) << spec;
   }
 }
 

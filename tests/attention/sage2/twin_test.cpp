@@ -19,10 +19,6 @@ namespace {
 using at::indexing::None;
 using at::indexing::Slice;
 
-Output twin_of(const Call& call, const Settings& s) {
-  return attend(quantize(call, s), call, s);
-}
-
 TEST(TwinRounding, E4m3IsTheNearestValueTiesToEven) {
   const at::Tensor values =
       at::arange(0, 127).to(at::kByte).view(at::kFloat8_e4m3fn).to(at::kFloat);  // 0 to 448

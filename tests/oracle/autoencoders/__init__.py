@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the makers of tiny autoencoders share: perturbed decoders, mutants, wrong ways to blend tiles."""
 
+import contextlib
 import copy
 import math
 import os
@@ -26,6 +27,24 @@ def perturb(model, generator, quiet):
         if name.endswith(quiet):
             module.weight.data *= SMALL
             module.bias.data *= SMALL
+
+
+@contextlib.contextmanager
+def convolutions_of_a_gpu():
+    """In half precision they add up in fp32 and round once, as a GPU's do. In fp16 a CPU without such arithmetic takes a
+    minute for what is a second so."""
+    kept = torch.nn.functional.conv3d
+
+    def conv3d(x, weight, bias=None, *args, **kwargs):
+        if x.dtype != torch.half:
+            return kept(x, weight, bias, *args, **kwargs)
+        return kept(x.float(), weight.float(), bias if bias is None else bias.float(), *args, **kwargs).half()
+
+    torch.nn.functional.conv3d = conv3d
+    try:
+        yield
+    finally:
+        torch.nn.functional.conv3d = kept
 
 
 def told_apart(model, name, mutants, tensors, result):

@@ -10,7 +10,7 @@ usage: vae.py OUT_DIR [NAME...]
     <stage>, <stage>.fp64               of the decoder at z, as VaeRun::observe names them
     <size>.z [B, C, T, h, w]            SIZES
     <size>.<way>                        sample (in tiles of time alone), tiled (of space as well), whole (in none); each
-                                        also .fp64; as fp32, of z and both .bf16, of one .fp16
+                                        also .fp64; of z and both .bf16, of those and one .fp16, as fp32
   OUT_DIR/<name>/mutants.safetensors  "<mutant>|<key of dump>": what diffusers gives with one thing wrong
   OUT_DIR/names.json                  {key: shape} of the released decoder, whose config is the class defaults
 """
@@ -27,14 +27,14 @@ import tiny  # noqa: E402, before diffusers: it keeps that offline
 
 import torch  # noqa: E402
 import vae_wrong as wrong  # noqa: E402
-from autoencoders import perturb, told_apart  # noqa: E402
+from autoencoders import convolutions_of_a_gpu, perturb, told_apart  # noqa: E402
 from diffusers import AutoencoderKLHunyuanVideo  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from tiny import far  # noqa: E402
 
 SCRIPTS = ("vae.py", "vae_wrong.py", "../autoencoders/__init__.py")
 SIZES = ("z", "one", "batch", "long", "seven", "wide", "tall", "both")
-HALF = {"released": ("z",), "odd": ("z", "both"), "defaults": ("z",)}  # in bf16
+HALF = {"released": ("z",), "odd": ("z", "both"), "defaults": ("z",)}
 WAYS = {"sample": {}, "tiled": dict(tiled=True), "whole": dict(framewise=False)}
 KEYS = tuple(f"tile_sample_{kind}_{axis}" for kind in ("min", "stride") for axis in ("num_frames", "height", "width"))
 
@@ -118,11 +118,11 @@ def dump(model, name, sizes, generator):
         b, t, h, w = spec[size]
         out[f"{size}.z"] = z = torch.randn((b, channels, t, h, w), generator=generator)
         for suffix, twin in twins.items():
-            # A CPU without fp16 arithmetic takes a minute for one that is any larger.
-            if size not in {".bf16": HALF[name], ".fp16": ("one",)}.get(suffix, SIZES):
+            if size not in {".bf16": HALF[name], ".fp16": (*HALF[name], "one")}.get(suffix, SIZES):
                 continue
             for way, how in WAYS.items():
-                value = decode(twin, z.to(next(twin.parameters()).dtype), sizes, **how)
+                with convolutions_of_a_gpu():
+                    value = decode(twin, z.to(next(twin.parameters()).dtype), sizes, **how)
                 out[f"{size}.{way}{suffix}"] = value if suffix in ("", ".fp64") else value.float()
     for suffix in ("", ".fp64"):
         dump_stages(twins[suffix], out["z.z"].to(next(twins[suffix].parameters()).dtype), sizes, out, suffix)

@@ -9,7 +9,7 @@ usage: vae.py OUT_DIR [NAME...]
     latents, unscaled [1, C, T, h, w]   unscaled: as MochiPipeline does; unscaled.bf16: all in bf16
     <module>, <module>.fp64             of the decoder at z, named as it names them
     <size>.z [B, C, T, h, w]            z, one, batch, wide, tall, both
-    <size>.<way>                        sample (untiled), tiled; each also .fp64; some .bf16; of one, .fp16, too
+    <size>.<way>                        sample (untiled), tiled; each also .fp64; some .bf16 and .fp16, and one .fp16
     <size>.kept                         of z and both: untiled, with drop_last_temporal_frames off
   OUT_DIR/<name>/mutants.safetensors  "<mutant>|<key of dump>": what diffusers gives with one thing wrong
   OUT_DIR/names.json                  {key: shape} of the released decoder, whose config is the class defaults
@@ -27,7 +27,7 @@ import tiny  # noqa: E402, before diffusers: it keeps that offline
 
 import torch  # noqa: E402
 import vae_wrong as wrong  # noqa: E402
-from autoencoders import SMALL, perturb, told_apart  # noqa: E402
+from autoencoders import SMALL, convolutions_of_a_gpu, perturb, told_apart  # noqa: E402
 from diffusers import AutoencoderKLMochi  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from tiny import far  # noqa: E402
@@ -136,11 +136,11 @@ def dump(model, spec, sizes, generator):
         out[f"{size}.z"] = z = torch.randn((b, channels, t, h, w), generator=generator)
         for suffix, twin in twins.items():
             dtype = next(twin.parameters()).dtype
-            # A CPU without fp16 arithmetic takes a minute for one that is any larger.
-            if size not in {".bf16": spec["half"], ".fp16": ("one",)}.get(suffix, SIZES):
+            if size not in {".bf16": spec["half"], ".fp16": (*spec["half"], "one")}.get(suffix, SIZES):
                 continue
             for way, how in WAYS.items():
-                value = decode(twin, z.to(dtype), sizes, **how)
+                with convolutions_of_a_gpu():
+                    value = decode(twin, z.to(dtype), sizes, **how)
                 out[f"{size}.{way}{suffix}"] = value if suffix in ("", ".fp64") else value.float()
         if size in ("z", "both"):
             model.drop_last_temporal_frames = False

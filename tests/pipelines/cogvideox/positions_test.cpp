@@ -15,7 +15,7 @@ using sagelab::testing::Dump;
 using sagelab::testing::fixture;
 using Json = nlohmann::json;
 
-TransformerConfig positions_of(const Json& values) {
+TransformerConfig transformer_config(const Json& values) {
   Config config(values, "config.json");
   return TransformerConfig(config);
 }
@@ -36,7 +36,7 @@ TEST_P(RopeTable, IsDiffusersToTheBit) {
   const auto at = [&](int i) { return size[i].item<int64_t>(); };
   const int64_t text = 226;
   const attention::Rope rope =
-      rope_table(positions_of(GetParam().second), {text, at(0), at(1), at(2)}, at::kCPU);
+      rope_table(transformer_config(GetParam().second), {text, at(0), at(1), at(2)}, at::kCPU);
   EXPECT_EQ(rope.cos.scalar_type(), at::kFloat);
   ASSERT_EQ(rope.cos.size(0), text + dump[key + ".cos"].size(0));
   EXPECT_TRUE(at::equal(rope.cos.slice(0, text), dump[key + ".cos"]));
@@ -71,7 +71,7 @@ TEST(RopeTables, OfThePipelineFixtures) {
 }
 
 TEST(RopeTables, AreEmptyForTheSinCosModel) {
-  EXPECT_TRUE(rope_table(positions_of(Json::object()), {226, 13, 60, 90}, at::kCPU).empty());
+  EXPECT_TRUE(rope_table(transformer_config(Json::object()), {226, 13, 60, 90}, at::kCPU).empty());
 }
 
 void expect_sincos(const std::string& key, const TransformerConfig& config, int64_t text,
@@ -86,12 +86,12 @@ void expect_sincos(const std::string& key, const TransformerConfig& config, int6
 }
 
 TEST(SincosTable, IsDiffusersToTheBit) {
-  expect_sincos("sincos.2b", positions_of(Json::object()), 226, {13, 60, 90});
+  expect_sincos("sincos.2b", transformer_config(Json::object()), 226, {13, 60, 90});
   expect_sincos("sincos.scaled",
-                positions_of({{"num_attention_heads", 4},
-                              {"attention_head_dim", 16},
-                              {"spatial_interpolation_scale", 1.3},
-                              {"temporal_interpolation_scale", 0.7}}),
+                transformer_config({{"num_attention_heads", 4},
+                                    {"attention_head_dim", 16},
+                                    {"spatial_interpolation_scale", 1.3},
+                                    {"temporal_interpolation_scale", 0.7}}),
                 226, {5, 10, 14});
 }
 
@@ -124,16 +124,16 @@ TEST(CheckPositions, RefusesWhatTheModelHasNoPositionsFor) {
   };
   for (const Refusal& refusal : refusals) {
     try {
-      check_positions(positions_of(refusal.config), refusal.extent);
+      check_positions(transformer_config(refusal.config), refusal.extent);
       ADD_FAILURE() << "accepted: " << refusal.what;
     } catch (const Error& e) {
       EXPECT_EQ(e.what(), refusal.what);
       EXPECT_EQ(e.hint(), refusal.hint);
     }
   }
-  EXPECT_NO_THROW(check_positions(positions_of(kOneFivePositions), {10, 22, 300, 300}));
-  EXPECT_NO_THROW(check_positions(positions_of(kFiveB), {10, 13, 120, 160}));
-  EXPECT_NO_THROW(check_positions(positions_of(learned), {226, 5, 60, 90}));
+  EXPECT_NO_THROW(check_positions(transformer_config(kOneFivePositions), {10, 22, 300, 300}));
+  EXPECT_NO_THROW(check_positions(transformer_config(kFiveB), {10, 13, 120, 160}));
+  EXPECT_NO_THROW(check_positions(transformer_config(learned), {226, 5, 60, 90}));
 }
 
 }  // namespace

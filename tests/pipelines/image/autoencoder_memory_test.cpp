@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-AutoencoderKLConfig config_of(const Json& values) {
+AutoencoderKLConfig config_from(const Json& values) {
   Config config(values, "vae/config.json");
   return AutoencoderKLConfig(config);
 }
@@ -46,12 +46,12 @@ TEST_P(AutoencoderPeak, IsPredicted) {
   if (dtype != at::kFloat && (cpu_has("amx_bf16") || (cpu_has("avx512_bf16") && is_narrow(widths))))
     GTEST_SKIP() << "where a CPU has instructions for bf16, oneDNN has layouts for them";
   const double bound = is_narrow(widths) ? 0.2 : 0.15;
-  const AutoencoderKLConfig config = config_of({{"block_out_channels", widths},
-                                                {"layers_per_block", 1},
-                                                {"norm_num_groups", 4},
-                                                {"latent_channels", 16},
-                                                {"up_block_types", up_blocks(widths.size())},
-                                                {"sample_size", 12 << (widths.size() - 1)}});
+  const AutoencoderKLConfig config = config_from({{"block_out_channels", widths},
+                                                  {"layers_per_block", 1},
+                                                  {"norm_num_groups", 4},
+                                                  {"latent_channels", 16},
+                                                  {"up_block_types", up_blocks(widths.size())},
+                                                  {"sample_size", 12 << (widths.size() - 1)}});
   const Target target{at::kCPU, dtype};
   const Weights weights(random_source(1), target);
   const AutoencoderKL vae(weights, config);
@@ -79,11 +79,11 @@ INSTANTIATE_TEST_SUITE_P(AutoencoderMemory, AutoencoderPeak,
                                             ::testing::Values(at::kFloat, at::kBFloat16)));
 
 TEST(AutoencoderMemory, OfTheReleasedCheckpoints) {
-  const AutoencoderKLConfig config = config_of({{"block_out_channels", {128, 256, 512, 512}},
-                                                {"layers_per_block", 2},
-                                                {"latent_channels", 16},
-                                                {"up_block_types", up_blocks(4)},
-                                                {"sample_size", 1024}});
+  const AutoencoderKLConfig config = config_from({{"block_out_channels", {128, 256, 512, 512}},
+                                                  {"layers_per_block", 2},
+                                                  {"latent_channels", 16},
+                                                  {"up_block_types", up_blocks(4)},
+                                                  {"sample_size", 1024}});
   const Target half{at::kCUDA, at::kBFloat16};
   const int64_t whole = decode_peak_bytes(config, {1, 256, 256, false}, half);
   const int64_t tiled = decode_peak_bytes(config, {1, 256, 256, true}, half);

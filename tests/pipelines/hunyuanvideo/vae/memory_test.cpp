@@ -10,15 +10,15 @@
 namespace sagelab::hunyuanvideo {
 namespace {
 
-VaeConfig config_of(const nlohmann::json& values) {
+VaeConfig config_from(const nlohmann::json& values) {
   return testing::parse<VaeConfig>(values, "vae/config.json");
 }
 
 // Small videos, where LibTorch unfolds inputs, and such as oneDNN takes; one tile and several.
 TEST(HunyuanVideoVaeMemory, PredictsItsPeak) {
   const c10::InferenceMode inference;
-  const VaeConfig config =
-      config_of({{"block_out_channels", {16, 16, 32, 32}}, {"layers_per_block", 1}, {"norm_num_groups", 8}});
+  const VaeConfig config = config_from(
+      {{"block_out_channels", {16, 16, 32, 32}}, {"layers_per_block", 1}, {"norm_num_groups", 8}});
   const Weights weights(random_source(1), {});
   const VaeDecoder vae(weights, config);
   weights.require_all_read();
@@ -33,7 +33,7 @@ TEST(HunyuanVideoVaeMemory, PredictsItsPeak) {
 }
 
 TEST(HunyuanVideoVaeMemory, OfTheReleasedCheckpoint) {
-  const VaeConfig config = config_of(nlohmann::json::object());
+  const VaeConfig config = config_from(nlohmann::json::object());
   const Target half{at::kCUDA, at::kHalf};
   const auto peak = [&](const Decoding& decoding, const Target& target) {
     return decode_peak_bytes(config, decoding, target);

@@ -10,7 +10,7 @@
 namespace sagelab::mochi {
 namespace {
 
-VaeConfig config_of(const nlohmann::json& values) {
+VaeConfig config_from(const nlohmann::json& values) {
   return testing::parse<VaeConfig>(values, "vae/config.json");
 }
 
@@ -18,10 +18,10 @@ VaeConfig config_of(const nlohmann::json& values) {
 // tiled.
 TEST(MochiVaeMemory, PredictsItsPeak) {
   const c10::InferenceMode inference;
-  const VaeConfig config = config_of({{"decoder_block_out_channels", {32, 64, 96}},
-                                      {"layers_per_block", {1, 1, 2, 1}},
-                                      {"temporal_expansions", {1, 2}},
-                                      {"spatial_expansions", {2, 2}}});
+  const VaeConfig config = config_from({{"decoder_block_out_channels", {32, 64, 96}},
+                                        {"layers_per_block", {1, 1, 2, 1}},
+                                        {"temporal_expansions", {1, 2}},
+                                        {"spatial_expansions", {2, 2}}});
   const Weights weights(random_source(1), {});
   const VaeDecoder vae(weights, config);
   weights.require_all_read();
@@ -43,7 +43,7 @@ TEST(MochiVaeMemory, PredictsItsPeak) {
 }
 
 TEST(MochiVaeMemory, OfTheReleasedCheckpoint) {
-  const VaeConfig config = config_of(nlohmann::json::object());
+  const VaeConfig config = config_from(nlohmann::json::object());
   const Target half{at::kCUDA, at::kBFloat16};
   const auto peak = [&](const Decoding& decoding, const Target& target) {
     return decode_peak_bytes(config, decoding, target);
