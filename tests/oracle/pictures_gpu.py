@@ -6,10 +6,9 @@ usage: pictures_gpu.py flux|hunyuanvideo|mochi|sd3 FIXTURES_DIR OUT_JSON [--dtyp
 
 Every stage starts from the fp32 values of dump.safetensors before it, rounded to the dtype; e = ||half - fp32|| / ||fp32||.
 OUT_JSON: {"device", "torch", "diffusers", "dtype", "errors": {<kernel>: {<name>: {<mode>: {<stage>: e}}}}}; the kernels:
-flash and cudnn, of scaled_dot_product_attention wherever they can serve: both round, each in its own way, and after some
-steps of a tiny model that tells. The stages: pooled (where there is one), embeds (of the prompt), latents.I after step I,
-image, pixels. A family that is conditioned on other things, or decodes in another way, says how: conditions(moved, guided),
-decoded(pipe, latents).
+flash and cudnn, of scaled_dot_product_attention wherever they can serve: both round, each in its own way. The stages: pooled
+(where there is one), embeds (of the prompt), latents.I after step I, image, pixels. A family that is conditioned on other
+things, or decodes in another way, says how: conditions(moved, guided), decoded(pipe, latents).
 """
 
 import argparse
@@ -29,12 +28,14 @@ def conditions(moved, guided):
     return given
 
 
-def loop_stages(pipe, given, conditions, moved):
+def loop_stages(pipe, given, conditions, moved, mode):
+    """Each step from the fp32 latents before it: a run of its own drifts, and a tiny model doubles its drift in a step,
+    or does not, by how the first values were rounded."""
     out = {}
 
     def after_step(_pipe, i, _t, values):
         out[f"latents.{i}"] = values["latents"].clone()
-        return {}
+        return {"latents": moved(f"{mode}.latents.{i}")}
 
     given = {k: v for k, v in given.items() if "prompt" not in k and k not in ("generator", "clip_skip")}
     pipe(**given, **conditions, latents=moved("noise"), output_type="latent", callback_on_step_end=after_step)
@@ -72,7 +73,7 @@ def errors_of(family, pictures, folder, device, dtype):
     errors = {}
     for mode in family.MODES:
         given, last = pictures.arguments(family, request, mode), moved(pictures.last(request, mode))
-        out = loop_stages(pipe, given, conditioned(moved, mode != "plain"), moved)
+        out = loop_stages(pipe, given, conditioned(moved, mode != "plain"), moved, mode)
         out |= family.decoded(pipe, last) if hasattr(family, "decoded") else picture_stages(pipe, request, last)
         errors[mode] = texts | {stage: far(value, dump[f"{mode}.{stage}"]) for stage, value in out.items()}
     return errors
