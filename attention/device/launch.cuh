@@ -31,11 +31,18 @@ cudaError_t launch(void (*kernel)(Parameters...), const Geometry& g, cudaStream_
 }
 
 // Of the current device; 0 where that cannot be told.
-inline int processors() {
-  int device = 0, count = 0;
+inline int device_attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
   if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 0;
-  return count;
+  if (cudaDeviceGetAttribute(&value, which, device) != cudaSuccess) return 0;
+  return value;
+}
+inline int processors() {
+  return device_attribute(cudaDevAttrMultiProcessorCount);
+}
+// Bytes of shared memory that a block may have.
+inline int most_shared() {
+  return device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
 }
 
 }  // namespace sagelab::kernel

@@ -25,20 +25,22 @@ struct PairOf<__half> {
 };
 
 // The rows of a tile that fall to a thread: first, of the thread's own; at(n), by how many rows the n-th is
-// further, the same in all threads.
+// further, the same in all threads. taken: a vector, of which the thread's eight elements are given, that is
+// taken from every row; null: none.
 template <class At>
 struct Rows {
   int64_t tile, end;  // tokens of the tile
   int64_t first;
   At at;
+  const float* taken;
 };
 template <class At>
-Rows(int64_t, int64_t, int64_t, At) -> Rows<At>;
+Rows(int64_t, int64_t, int64_t, At, const float*) -> Rows<At>;
 
-// Eight elements each of kCount rows. kPlain: without norm and rotation; they stay packed, which takes a
+// Eight elements each of kCount rows as they come, without norm and rotation. They stay packed, which takes a
 // quarter of the registers, and are converted anew each time. All rows are fetched before the first is looked
 // at. kShifted: a vector may be taken from them.
-template <class Source, Stream kStream, int kRows, bool kPlain, bool kShifted = true>
+template <class Source, Stream kStream, int kRows, bool kShifted = true>
 class Held {
  public:
   static constexpr int kCount = kRows;
@@ -46,33 +48,24 @@ class Held {
   // Beyond the last token rows are zero.
   template <class At>
   __device__ Held(const PrologueParams& p, int batch, int head, const Rows<At>& rows) {
-    Reader<Source, kStream, kPlain> fetch(p, batch, head);
-    const int64_t length = kStream == Stream::Q ? p.shape.q_len : p.shape.kv_len;
-    const bool whole = fetch.enter_whole(rows.tile, rows.end);
-    Packed in[kRows];
-    if (whole) {
+    if constexpr (kShifted) subtract(rows.taken);
+    Reader<Source, kStream> fetch(p, batch, head);
+    if (fetch.enter_whole(rows.tile, rows.end)) {
       const char* from = fetch.address(rows.first);
 #pragma unroll
       for (int n = 0; n < kRows; ++n) {
         uint4 words{};
         if (fetch.in_row()) words = __ldg(reinterpret_cast<const uint4*>(from + rows.at(n) * fetch.pitch()));
-        in[n] = reinterpret_cast<const Packed&>(words);
+        rows_[n] = reinterpret_cast<const Words&>(words);
       }
       real_ = ~0u;
     } else {
-      Reader<Source, kStream, kPlain> each = fetch;
 #pragma unroll
       for (int n = 0; n < kRows; ++n) {
-        in[n] = each.fetch(rows.first + rows.at(n));
-        real_ |= unsigned(rows.first + rows.at(n) < length) << n;
-      }
-    }
-#pragma unroll
-    for (int n = 0; n < kRows; ++n) {
-      if constexpr (kPlain) {
-        rows_[n] = reinterpret_cast<const Words&>(in[n]);
-      } else {
-        fetch.finish(rows_[n], in[n], rows.first + rows.at(n));
+        const int64_t token = rows.first + rows.at(n);
+        const Packed in = fetch.fetch(token);
+        rows_[n] = reinterpret_cast<const Words&>(in);
+        real_ |= unsigned(fetch.has(token)) << n;
       }
     }
   }
@@ -84,11 +77,7 @@ class Held {
 #pragma unroll
       for (int i = 0; i < kVector / 2; ++i) {
         const float2 x = raw(n, i);
-        if constexpr (kPlain) {
-          rows_[n].values[i] &= (finite(x.x) ? 0xffffu : 0u) | (finite(x.y) ? 0xffff0000u : 0u);
-        } else {
-          rows_[n][2 * i] = finite(x.x) ? x.x : 0.f, rows_[n][2 * i + 1] = finite(x.y) ? x.y : 0.f;
-        }
+        rows_[n].values[i] &= (finite(x.x) ? 0xffffu : 0u) | (finite(x.y) ? 0xffff0000u : 0u);
       }
     }
   }
@@ -139,9 +128,19 @@ class Held {
     return true;
   }
 
+  // Largest magnitude of all that is left; false likewise.
+  __device__ bool amax(float& most) const {
+    float lying[kVector], left[kVector];
+    if (!column_amax(lying, left)) return false;
+    most = 0;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) most = fmaxf(most, left[i]);
+    return true;
+  }
+
   // Largest magnitude of row n; NaN, or more than is finite, where an element is not finite.
   __device__ float amax(int n) const {
-    if constexpr (kPlain && !kShifted) {
+    if constexpr (!kShifted) {
       Pair most = abs(n, 0);
 #pragma unroll
       for (int i = 1; i < kVector / 2; ++i) most = __hmax2_nan(most, abs(n, i));
@@ -163,7 +162,6 @@ class Held {
   struct Words {
     unsigned values[kVector / 2];
   };
-  using Row = std::conditional_t<kPlain, Words, float[kVector]>;
 
   __device__ static float2 wide(Pair x) {
     return PairOf<Element>::wide(reinterpret_cast<const unsigned&>(x));
@@ -177,33 +175,14 @@ class Held {
   }
 
   __device__ float2 raw(int n, int i) const {
-    if constexpr (kPlain) {
-      unsigned word = rows_[n].values[i];
-      asm volatile("" : "+r"(word));  // or the compiler would keep all rows converted
-      return PairOf<Element>::wide(word);
-    } else {
-      return {rows_[n][2 * i], rows_[n][2 * i + 1]};
-    }
+    unsigned word = rows_[n].values[i];
+    asm volatile("" : "+r"(word));  // or the compiler would keep all rows converted
+    return PairOf<Element>::wide(word);
   }
 
   // Of each column of the tokens' rows, zeros where there are none; false if an element is not finite.
   __device__ bool extremes(float (&most)[kVector], float (&least)[kVector]) const {
-    if constexpr (kPlain) {
-      return real_ == ~0u ? packed_extremes<true>(most, least) : packed_extremes<false>(most, least);
-    } else {
-      bool odd = false;
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) {
-        most[i] = least[i] = rows_[0][i];  // a token's if any row is
-#pragma unroll
-        for (int n = 0; n < kRows; ++n) {
-          const float x = real_ >> n & 1 ? rows_[n][i] : rows_[0][i];
-          most[i] = fmaxf(most[i], x), least[i] = fminf(least[i], x);
-          odd = odd || !finite(x);
-        }
-      }
-      return !odd;
-    }
+    return real_ == ~0u ? packed_extremes<true>(most, least) : packed_extremes<false>(most, least);
   }
 
   template <bool kAll>
@@ -224,7 +203,7 @@ class Held {
     return finite(wide(__hmax2_nan(magnitude, __lowhigh2highlow(magnitude))).x);
   }
 
-  Row rows_[kRows];
+  Words rows_[kRows];
   float vector_[kVector];
   unsigned real_ = 0;  // by bit, which rows are
 };

@@ -18,12 +18,13 @@ bool plain(const Run* runs, int count) {
 
 // Twice what keeps pace, so that attention need not wait for the first heads, either. Plain rows wait for
 // memory where more than a fifth or so of the processors ask for it; norm and RoPE have more to compute. (Of
-// 4608 tokens in 24 heads, normed and rotated, two thirds take .55 ms with attention, a fifth .71.)
+// 4608 tokens in 24 heads, normed and rotated, .6 of the processors take .42 ms with attention, .3 and all of
+// them .45; of 4429 in 76 they take .85, .86 and .84.)
 int processors_for(const AttentionParams& shape, bool plain) {
   const int all = sagelab::kernel::processors();
   if (!shape.beside) return all;
   // Quantizing a tile of Q, K or V, by attention of a tile of queries to one of keys; and the least share.
-  const double tile = plain ? .9 : 6, least = plain ? .18 : .3;
+  const double tile = plain ? .9 : 4, least = plain ? .18 : .6;
   const double q = double(shape.heads) * double(tiles(shape.q_len, kQRows)),
                kv_tiles = double(tiles(shape.kv_len, kv_rows(shape.settings.arch))),
                seen = shape.causal ? (kv_tiles + 1) / 2 : kv_tiles;

@@ -13,6 +13,7 @@
 #include "attention/device/flags.cuh"
 #include "attention/device/launch.cuh"
 #include "attention/sage2/prologue/dispatch.cuh"
+#include "attention/sage2/prologue/finished.cuh"
 #include "attention/sage2/prologue/held.cuh"
 #include "attention/sage2/prologue/pieces.h"
 #include "attention/sage2/prologue/stages.h"
@@ -26,16 +27,23 @@ __device__ inline void group_sync() {
 
 constexpr int kWarps = kThreads / 32;  // of a group
 
-// What a group stages in shared memory; its parts are used one after the other.
-template <int kDim>
+struct Nothing {};
+
+// What a group has in shared memory; the parts of a union are used one after the other.
+template <int kDim, bool kPlain>
 struct alignas(16) Shared {
+  static constexpr int kAtOnce = kThreads * kVector / kDim;
   // Words of V: a channel's row has 32 and one more, so that threads that read neighbouring rows meet no bank
   // twice; every eighth row is moved further, for threads that write rows eight apart.
   static constexpr int kSkew = (32 * kVector / kDim + 24) % 32;
   static __device__ int row_of(int channel) { return channel * 33 + channel / 8 * kSkew; }
+  struct Queries {
+    std::conditional_t<kPlain, Nothing, Shelf<kQRows / kAtOnce>> kept;  // and keys
+    float sums[kAtOnce][kDim];
+  };
   union {
     unsigned v[kDim * 33 + kDim / 8 * kSkew];
-    float sums[kThreads / (kDim / kVector)][kDim];
+    Queries rows;
   };
   float channel[kWarps][kDim];
   float warp_amax[kWarps];
@@ -94,7 +102,10 @@ struct Quantizer {
   static constexpr int kDim = From::kDim, kKeys = kv_rows(kArch), kGroup = q_group(kArch);
   static constexpr int kAtOnce = From::kRowsAtOnce;
   static constexpr bool kMma = kArch != Arch::Sm90;  // INT4, smoothed Q and FP16 are for mma.sync
-  using Staging = Shared<kDim>;
+  using Staging = Shared<kDim, kPlain>;
+  template <Stream kStream, int kRows, bool kShifted = true>
+  using Tile = std::conditional_t<kPlain, Held<From, kStream, kRows / kAtOnce, kShifted>,
+                                  Finished<From, kStream, kRows / kAtOnce, decltype(Staging::Queries::kept)>>;
 
   const PrologueParams& p;
   const Scratch& scratch;
@@ -111,8 +122,16 @@ struct Quantizer {
   static __device__ int row() { return warp() + lane() / kLanes * kWarps; }
   static __device__ int warp() { return threadIdx.x / 32; }
   static __device__ int lane() { return threadIdx.x % 32; }
-  __device__ auto rows_of_tile(int count) const {
-    return Rows{tile * count, (tile + 1) * count, tile * count + row(), [](int n) { return n * kAtOnce; }};
+  // taken: a vector of kDim that is taken from them, or null.
+  template <class Held>
+  __device__ Held rows_of_tile(int count, const float* taken) const {
+    const Rows rows{tile * count, (tile + 1) * count, tile * count + row(), [](int n) { return n * kAtOnce; },
+                    taken ? taken + From::column() : nullptr};
+    if constexpr (kPlain) {
+      return Held(p, batch, head, rows);
+    } else {
+      return Held(p, batch, head, rows, s.rows.kept);
+    }
   }
 
   // The tile's rows of Q or K as integers.
@@ -137,9 +156,14 @@ struct Quantizer {
   __device__ void keys() const {
     const int64_t bh = int64_t(batch) * p.shape.kv_heads + head,
                   at = bh * tiles(p.shape.kv_len, kKeys) + tile;
-    Held<From, Stream::K, kKeys / kAtOnce, kPlain> held(p, batch, head, rows_of_tile(kKeys));
-    held.subtract(p.x.k_mean ? p.x.k_mean + bh * kDim + From::column() : nullptr);
-    const float of_warp = most_of<32>(column_amax(held));
+    auto held = rows_of_tile<Tile<Stream::K, kKeys>>(kKeys, p.x.k_mean ? p.x.k_mean + bh * kDim : nullptr);
+    float most;
+    if (!held.amax(most)) {
+      note();
+      held.clear();
+      held.amax(most);
+    }
+    const float of_warp = most_of<32>(most);
     if (lane() == 0) s.warp_amax[warp()] = of_warp;
     group_sync();
     const int first = warp() / 2 * 2;  // rows of two warps share a scale
@@ -148,23 +172,6 @@ struct Quantizer {
       p.x.k_scale[at * kKScalesPerTile + first / 2] = step_of(amax, range).scale;
     const float inverse = step_of(amax, range).inverse;
     store_tile(held, p.x.k, at * kKeys * row_bytes(settings().qk, kDim), [&](int) { return inverse; });
-  }
-
-  // Of what this thread holds, after its vector is taken away. Elements that are not finite are zero then.
-  template <class Rows>
-  __device__ float column_amax(Rows& held) const {
-    float lying[kVector], left[kVector], most = 0;
-    settle(held, lying, left);
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) most = fmaxf(most, left[i]);
-    return most;
-  }
-  template <class Rows>
-  __device__ void settle(Rows& held, float (&lying)[kVector], float (&left)[kVector]) const {
-    if (held.column_amax(lying, left)) return;
-    note();
-    held.clear();
-    held.column_amax(lying, left);
   }
 
   // The mean over the tile's queries, subtracted from them; to memory as well.
@@ -180,13 +187,13 @@ struct Quantizer {
       for (int i = 0; i < kVector; ++i) sum[i] += x[i];
     }
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) s.sums[row()][column + i] = sum[i];
+    for (int i = 0; i < kVector; ++i) s.rows.sums[row()][column + i] = sum[i];
     group_sync();
     const int64_t left = p.shape.q_len - tile * kQRows;
     const float count = float(left < kQRows ? left : kQRows);
     if (threadIdx.x < kDim) {
       float total = 0;
-      for (int r = 0; r < kAtOnce; ++r) total += s.sums[r][threadIdx.x];
+      for (int r = 0; r < kAtOnce; ++r) total += s.rows.sums[r][threadIdx.x];
       s.inverse[threadIdx.x] = total / count;
       p.x.q_mean[at * kDim + threadIdx.x] = total / count;
     }
@@ -194,7 +201,7 @@ struct Quantizer {
     held.subtract(s.inverse + column);
   }
 
-  using QueriesHeld = Held<From, Stream::Q, kQRows / kAtOnce, kPlain, kMma>;
+  using QueriesHeld = Tile<Stream::Q, kQRows, kMma>;
 
   // The products of queries and the mean of K, for the LSE.
   __device__ void shift(const QueriesHeld& held, int64_t bh) const {
@@ -252,8 +259,7 @@ struct Quantizer {
 
   __device__ void queries() const {
     const int64_t bh = int64_t(batch) * p.shape.heads + head, at = bh * tiles(p.shape.q_len, kQRows) + tile;
-    QueriesHeld held(p, batch, head, rows_of_tile(kQRows));
-    if constexpr (kMma) held.subtract(nullptr);
+    auto held = rows_of_tile<QueriesHeld>(kQRows, nullptr);
     float kept;
     if (!query_amax(kept, held)) {
       note();
@@ -337,7 +343,7 @@ struct Quantizer {
     }
   }
 
-  using Values = Held<From, Stream::V, kVSteps * 4, true>;
+  using Values = Held<From, Stream::V, kVSteps * 4>;
 
   // Scales of the channels from what the block's threads have, and what to multiply by into shared memory.
   __device__ void set_v_scales(float (&amax)[kVector], int64_t at) const {
@@ -370,18 +376,21 @@ struct Quantizer {
   }
 
   // The key that is the e-th of this thread's four of a step.
-  __device__ auto keys_of_tile() const {
+  __device__ auto keys_of_tile(const float* taken) const {
     // Threads that no key is left for do as others do, up to stage().
     const int64_t first = tile * kKeys + From::row() / 4 % (kKeys / 16) * 16 + From::row() % 4 * 2;
     return Rows{tile * kKeys, (tile + 1) * kKeys, first,
-                [](int n) { return n / 4 * kGroupsAtOnce * 16 + n % 4 / 2 * 8 + n % 2; }};
+                [](int n) { return n / 4 * kGroupsAtOnce * 16 + n % 4 / 2 * 8 + n % 2; }, taken};
   }
 
   __device__ Values smoothed_values(float (&lying)[kVector], float (&left)[kVector]) const {
-    Values held(p, batch, head, keys_of_tile());
     const int64_t bh = int64_t(batch) * p.shape.kv_heads + head;
-    held.subtract(p.x.v_mean ? p.x.v_mean + bh * kDim + From::column() : nullptr);
-    settle(held, lying, left);
+    Values held(p, batch, head, keys_of_tile(p.x.v_mean ? p.x.v_mean + bh * kDim + From::column() : nullptr));
+    if (!held.column_amax(lying, left)) {
+      note();
+      held.clear();
+      held.column_amax(lying, left);
+    }
     return held;
   }
 
@@ -454,15 +463,16 @@ __device__ inline bool await_head(const PrologueParams& p, int64_t kv, unsigned 
   return p.shape.settings.v == VScale::Sampled && *counters.exceeds(kv);
 }
 
-// Groups of a block. Rows that stay packed leave room for more.
+// Groups of a block at most. Rows that stay packed leave room for more.
 constexpr int groups_of(bool plain) {
   return plain ? 3 : 2;
 }
 
 template <class T, int kLanes, Arch kArch, bool kPlain>
-__global__ __launch_bounds__(kThreads* groups_of(kPlain)) void quantize_kernel(
-    const __grid_constant__ PrologueParams p, const __grid_constant__ Scratch scratch,
-    const __grid_constant__ Pieces pieces) {
+__global__ __launch_bounds__(kThreads* groups_of(kPlain),
+                             1) void quantize_kernel(const __grid_constant__ PrologueParams p,
+                                                     const __grid_constant__ Scratch scratch,
+                                                     const __grid_constant__ Pieces pieces) {
 #if __CUDA_ARCH__ < 900
   if constexpr (kArch == Arch::Sm90) return;  // tiles that only Hopper's kernel reads
 #endif
@@ -478,7 +488,8 @@ __global__ __launch_bounds__(kThreads* groups_of(kPlain)) void quantize_kernel(
   for (;;) {
     if (threadIdx.x == 0) shared.piece = next, shared.odd = 0;
     group_sync();
-    const Piece piece = pieces.at(shared.piece);
+    // Of a reduction ptxas knows that all lanes have it: shuffles in branches on it need no slow way.
+    const Piece piece = pieces.at(__reduce_max_sync(0xffffffffu, shared.piece));
     if (piece.kind == Piece::None) break;
     if (threadIdx.x == 0) next = atomicAdd(counters.queue(), 1);  // on its way meanwhile
     const Work work{p, scratch, shared, piece.batch, piece.head, piece.tile};
@@ -510,14 +521,14 @@ cudaError_t launch_quantize_as(const PrologueParams& params, cudaStream_t stream
   const Scratch scratch = scratch_of(params);
   return dispatch_tiles(shape, [&]<class T, int kLanes, Arch kArch>() {
     using Work = Quantizer<T, kLanes, kArch, kPlain>;
-    constexpr int kGroups = groups_of(kPlain);
-    constexpr int kBytes = kGroups * int(sizeof(typename Work::Staging));
+    constexpr int kBytes = int(sizeof(typename Work::Staging));
+    const int groups = std::clamp(sagelab::kernel::most_shared() / kBytes, 1, groups_of(kPlain));
     const Pieces pieces(shape, Work::kKeys);
-    const unsigned wanted = unsigned(tiles(pieces.count(), kGroups));
+    const unsigned wanted = unsigned(tiles(pieces.count(), groups));
     const unsigned blocks = std::min(wanted, unsigned(processors_for(shape, kPlain)));
     return sagelab::kernel::launch(quantize_kernel<T, kLanes, kArch, kPlain>,
-                                   {blocks, dim3(kThreads, kGroups), kBytes}, stream, params, scratch,
-                                   pieces);
+                                   {blocks, dim3(kThreads, unsigned(groups)), groups * kBytes}, stream,
+                                   params, scratch, pieces);
   });
 }
 

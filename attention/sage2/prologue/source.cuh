@@ -33,7 +33,7 @@ struct Source {
 
 // One thread's way through the rows of a head, by ascending token. A row is fetched and finished apart, by
 // one reader each, so that many fetches are under way before the first is looked at.
-template <class Source, Stream kStream, bool kPlain = false>
+template <class Source, Stream kStream>
 class Reader {
  public:
   __device__ Reader(const PrologueParams& p, int batch, int head)
@@ -57,6 +57,8 @@ class Reader {
   // token's.
   __device__ const char* address(int64_t token) const { return first_ + (token - run_->begin) * pitch_; }
   __device__ int64_t pitch() const { return pitch_; }
+  __device__ const Run& run() const { return *run_; }
+  __device__ bool has(int64_t token) const { return token < length_; }
   __device__ bool in_row() const { return Source::column() < p_.shape.head_dim; }
 
   // As the row lies in memory; undefined beyond the last.
@@ -72,7 +74,7 @@ class Reader {
     seek(token);
 #pragma unroll
     for (int i = 0; i < kVector; ++i) x[i] = in[i];
-    if constexpr (kStream != Stream::V && !kPlain) {
+    if constexpr (kStream != Stream::V) {
       const RowAt at{batch_, token - run_->begin, head_, Source::column(), p_.shape.head_dim, active(token)};
       finish_row<Source::kDim / kVector>(x, run_->rows, run_->rotation, at);
     }

@@ -170,11 +170,11 @@ TEST(BenchAttention, TakesTurnsAndTellsTheKernelFromTheWhole) {
   const auto b = std::make_shared<WithKernel>("b", 20, log);
   auto s = settings({{"a", a}, {"b", b}});
   const auto result = measure(kShape, s);
-  // A look and an estimate of each, then a round of warming up and four that count.
+  // A look and an estimate of each, then four turns, of which the first warms up.
   EXPECT_EQ(log,
             "aabbk"
-            "abk"
-            "abkabkabkabk");
+            "aabbkk"
+            "abkabkabk");
   ASSERT_EQ(result.rows.size(), 2u);
   const auto &first = result.rows[0], &second = result.rows[1];
   ASSERT_TRUE(first.run && second.run && second.kernel);
@@ -190,6 +190,21 @@ TEST(BenchAttention, TakesTurnsAndTellsTheKernelFromTheWhole) {
   EXPECT_LT(second.kernel->median, second.run->median);
   EXPECT_EQ(first.served, "reference");
   EXPECT_LT(first.errors.relative_l1, 1e-6);
+}
+
+TEST(BenchAttention, TurnsBeginWithCallsThatLetTheDeviceSettle) {
+  std::string log;
+  auto s =
+      settings({{"a", std::make_shared<Slow>("a", 20, log)}, {"b", std::make_shared<Slow>("b", 20, log)}});
+  s.repeat = 6;
+  s.settle_seconds = 0.039;
+  const auto result = measure(kShape, s);
+  EXPECT_EQ(log,
+            "aabb"
+            "aaaabbbb"
+            "aaaabbbb"
+            "aaaabbbb");
+  EXPECT_EQ(result.rows[0].run->repeats, 6);
 }
 
 TEST(BenchAttention, InputsAlternateWhereTheCacheHoldsThem) {

@@ -25,6 +25,7 @@ struct Settings {
   Target target;
   int warmup = 3, repeat = 20;  // calls of each
   int64_t rows = 256;           // queries of each head that are compared with fp64
+  double settle_seconds = 0;    // of calls before those that are timed, in each turn
   double most_seconds = 3;      // of timed calls of one backend at one shape: a slow one is repeated less
   int64_t cache_bytes = 0;      // of the device: inputs alternate where so much would hold them
 };

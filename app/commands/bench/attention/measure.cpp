@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <limits>
+#include <utility>
 
 #include "app/commands/bench/attention/attention.h"
 #include "app/commands/bench/timing.h"
@@ -21,6 +22,7 @@ namespace sagelab::bench {
 namespace {
 
 constexpr int kMostSets = 64;
+constexpr int kTurns = 4;      // of those that settle first
 constexpr double kCaches = 3;  // quantized operands are half as large as the inputs
 
 // One thing to time, and the times so far: those of the device are still on their way.
@@ -29,20 +31,19 @@ class Timer {
   Timer(at::Device device, std::function<void(int set)> body) : device_(device), body_(std::move(body)) {}
 
   void plan(const Settings& settings) {
-    const double once = seconds_of(device_, [this] { body_(0); });
-    const double most = std::max(1.0, settings.most_seconds / std::max(once, 1e-9));
+    const double once = std::max(seconds_of(device_, [this] { body_(0); }), 1e-9);
+    const double most = std::max(1.0, settings.most_seconds / once);
     repeats_ = int(std::min(double(settings.repeat), most));
     warmup_ = std::min(settings.warmup, repeats_ - 1);
+    settle_ = int(std::ceil(settings.settle_seconds / once));
+    each_turn_ = settle_ > 0 ? (repeats_ + kTurns - 1) / kTurns : 1;
   }
-  int rounds() const { return warmup_ + repeats_; }
-  // True where this round is one of its own.
-  bool step(int round, int set) {
-    if (round >= rounds()) return false;
-    if (round < warmup_)
-      body_(set);
-    else
-      pending_.push_back(start_timed(device_, [&] { body_(set); }));
-    return true;
+  int left() const { return repeats_ - int(pending_.size()); }
+  // Calls that let the device settle, then some that count, each on the next inputs.
+  void turn(const std::function<int()>& next) {
+    for (int i = pending_.empty() ? std::max(warmup_, settle_) : settle_; i > 0; --i) body_(next());
+    for (int i = std::min(each_turn_, left()); i > 0; --i)
+      pending_.push_back(start_timed(device_, [this, set = next()] { body_(set); }));
   }
   Timing timing() const {
     std::vector<double> seconds;
@@ -55,7 +56,7 @@ class Timer {
   at::Device device_;
   std::function<void(int)> body_;
   std::vector<std::function<double()>> pending_;
-  int warmup_ = 0, repeats_ = 0;
+  int repeats_ = 0, warmup_ = 0, settle_ = 0, each_turn_ = 1;
 };
 
 // One backend at one shape.
@@ -146,11 +147,13 @@ void time_in_turns(std::deque<Contest>& contests, int sets) {
   std::vector<Timer*> timers;
   for (auto& contest : contests)
     for (auto* timer : contest.timers()) timers.push_back(timer);
-  int rounds = 0, next = 0;
-  for (const auto* timer : timers) rounds = std::max(rounds, timer->rounds());
-  for (int round = 0; round < rounds; ++round)
+  const std::function<int()> next = [sets, set = 0]() mutable {
+    return std::exchange(set, (set + 1) % sets);
+  };
+  const auto left = [](const Timer* timer) { return timer->left() > 0; };
+  while (std::any_of(timers.begin(), timers.end(), left))
     for (auto* timer : timers)
-      if (timer->step(round, next)) next = (next + 1) % sets;
+      if (left(timer)) timer->turn(next);
 }
 
 int64_t bytes_of(const attention::Call& call) {
