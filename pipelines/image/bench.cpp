@@ -16,6 +16,7 @@ constexpr int64_t kSide = 1024 / 8;  // of latents
 BenchVae bench_picture_vae(const Target& target) {
   Config file(nlohmann::json{{"latent_channels", 16},
                              {"block_out_channels", {128, 256, 512, 512}},
+                             {"up_block_types", std::vector<std::string>(4, "UpDecoderBlock2D")},
                              {"layers_per_block", 2},
                              {"sample_size", 1024},
                              {"use_post_quant_conv", false}},

@@ -10,6 +10,7 @@
 
 #include "attention/error.h"
 #include "pipelines/footprint.h"
+#include "pipelines/registry.h"
 
 namespace sagelab {
 namespace {
@@ -58,6 +59,17 @@ TEST(BenchVaeTest, TimesAndSaysThePeakBesideWhatIsForetold) {
 TEST(BenchVaeTest, RefusesWhatIsNotFinite) {
   const auto vae = fake_vae(std::numeric_limits<float>::infinity());
   EXPECT_THROW(bench_vae(vae, {}), Error);
+}
+
+// Made, not run: they are of full size.
+TEST(BenchVaeTest, EveryFamilyHasItsReleasedDecoder) {
+  for (const Family& family : families()) {
+    SCOPED_TRACE(family.name);
+    const auto vae = family.bench_vae(family.variants.front(), {at::kMeta, at::kBFloat16});
+    ASSERT_GE(vae.latent_shape.size(), 4u);
+    EXPECT_GT(vae.peak_bytes(true), 0);
+    EXPECT_GE(vae.peak_bytes(false), vae.peak_bytes(true));
+  }
 }
 
 }  // namespace
