@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times sage2 beside cuDNN, FlashAttention-3 in FP8 and the official SageAttention, in one process on the same tensors.
+"""Times sage2 beside cuDNN, FlashAttention-3 and the official SageAttention, in one process on the same tensors.
 
 bench_attention.py --fa3 flash_attn_3.so --sage FOLDER [--seq N ...] [--head-dim D ...] [--causal] [--batch B] [--heads H]
 --fa3 is a library that registers torch.ops.flash_attn_3.fwd, --sage the folder that holds the package sageattention;
@@ -10,6 +10,7 @@ own, since a GPU at its power limit keeps for a while the clock that the one bef
 """
 
 import argparse
+import math
 import pathlib
 import statistics
 import sys
@@ -69,8 +70,8 @@ def candidates(args, q, k, v):
     return made
 
 
-def milliseconds(call, calls):
-    for _ in range(10 * calls if calls > 1 else 2):
+def milliseconds(call, calls, before):
+    for _ in range(before):
         call()
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
@@ -96,14 +97,15 @@ def measure(args, tokens, dim):
     q, k, v = (torch.randn(args.batch, tokens, args.heads, dim, generator=generator, device="cuda", dtype=torch.bfloat16)
                for _ in range(3))
     work = 4 * args.batch * args.heads * tokens**2 * dim / (2 if args.causal else 1)
-    calls = max(1, round(20 / (work / 6e11)))  # about 20 ms a turn
+    once = work / 6e14  # seconds, about
+    calls, before = max(1, round(.02 / once)), math.ceil(.2 / once)
     made = candidates(args, q, k, v)
     errors = {name: error(call(), q, k, v, args.causal) for name, call in made.items()}
     times = {name: [] for name in made}
     for _ in range(args.rounds):
         for name, call in made.items():
-            times[name].append(milliseconds(call, calls))
-    medians = {name: statistics.median(all) for name, all in times.items()}
+            times[name].append(milliseconds(call, calls, before))
+    medians = {name: statistics.median(turns) for name, turns in times.items()}
     print(f"head dimension {dim}, {tokens} tokens{', causal' if args.causal else ''}, {calls} calls a turn")
     for name, ms in medians.items():
         print(f"  {name:26} {ms:9.3f} ms {work / ms / 1e9:7.0f} TOPS {medians['cuDNN bf16'] / ms:6.2f} x"

@@ -58,8 +58,18 @@ static __device__ __noinline__ void turn(float* cosines, const Rotation& r, cons
   }
 }
 
+// c: cosines, then sines.
+__device__ inline void rotate_pairs(float (&x)[kVector], const float (&c)[kVector]) {
+#pragma unroll
+  for (int i = 0; i < kVector / 2; ++i) {
+    const float even = x[2 * i], odd = x[2 * i + 1], sine = c[kVector / 2 + i];
+    x[2 * i] = even * c[i] - odd * sine;
+    x[2 * i + 1] = odd * c[i] + even * sine;
+  }
+}
+
 __device__ inline void rotate(float (&x)[kVector], const Rotation& r, const RowAt& at) {
-  float c[kVector];  // cosines, sines
+  float c[kVector];
   if (r.cos) {
     const int64_t first = at.token * (at.head_dim / 2) + at.column / 2;
     *reinterpret_cast<float4*>(c) = *reinterpret_cast<const float4*>(r.cos + first);
@@ -70,12 +80,7 @@ __device__ inline void rotate(float (&x)[kVector], const Rotation& r, const RowA
 #pragma unroll
     for (int i = 0; i < kVector; ++i) c[i] = computed[i];
   }
-#pragma unroll
-  for (int i = 0; i < kVector / 2; ++i) {
-    const float even = x[2 * i], odd = x[2 * i + 1], sine = c[kVector / 2 + i];
-    x[2 * i] = even * c[i] - odd * sine;
-    x[2 * i + 1] = odd * c[i] + even * sine;
-  }
+  rotate_pairs(x, c);
 }
 
 // Norm and rotation of one thread's elements of a row, in fp32. All kLanes threads of a row call.

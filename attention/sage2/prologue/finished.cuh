@@ -14,7 +14,7 @@ __device__ inline float larger_or_nan(float a, float b) {
 }
 
 // Cosines, then sines, of what is not rotated.
-static __device__ const float kNoTurn[kVector] = {1, 1, 1, 1};
+alignas(16) static __device__ const float kNoTurn[kVector] = {1, 1, 1, 1};
 
 // Where threads keep such rows between two looks: in shared memory, since registers hold either these or what
 // it takes to make them.
@@ -60,7 +60,10 @@ class Finished {
 
   // Elements that are not finite are as zeros were before anything was taken from them.
   __device__ void clear() {
-    look_again([&](float x, int n, int i) { return finite(x) ? x : -(taken_ ? taken_[i] : 0.f) * real(n); });
+    look_again([&](float x, int n, int i) {
+      const float was = fmaf(taken(i), real(n), x);  // but for a rounding; the head is computed anew
+      return finite(was) ? x : -taken(i) * real(n);
+    });
   }
   // A vector, of which the thread's eight elements are given, is taken from every row.
   __device__ void subtract(const float* vector) {
@@ -109,7 +112,7 @@ class Finished {
       }
     }
     // Those of row n, from memory.
-    __device__ void fetch(float (&turn)[kVector], int n) const {
+    __device__ void read(float (&turn)[kVector], int n) const {
       const float4 c = __ldg(reinterpret_cast<const float4*>(cos + n * pitch)),
                    s = __ldg(reinterpret_cast<const float4*>(sin + n * pitch));
       turn[0] = c.x, turn[1] = c.y, turn[2] = c.z, turn[3] = c.w;
@@ -135,17 +138,17 @@ class Finished {
     for (int i = 0; i < kVector; ++i) {
       weight[i] = normed && run.weight && in_row ? run.weight[Source::column() + i] : 1.f;
       bias[i] = normed && run.bias && in_row ? run.bias[Source::column() + i] : 0.f;
-      taken[i] = taken_ ? taken_[i] : 0.f;
+      taken[i] = this->taken(i);
     }
     float next[kVector];
-    angles.fetch(next, 0);
+    angles.read(next, 0);
 #pragma unroll
     for (int n = 0; n < kRows; ++n) {
       const auto& packed = reinterpret_cast<const typename Source::Packed&>(in[n]);
       float x[kVector], square = 0, turn[kVector];
 #pragma unroll
       for (int i = 0; i < kVector; ++i) x[i] = packed[i], turn[i] = next[i];
-      if (n + 1 < kRows) angles.fetch(next, n + 1);
+      if (n + 1 < kRows) angles.read(next, n + 1);
       if constexpr (kLayer) {
         float sum = 0;
 #pragma unroll
@@ -160,17 +163,12 @@ class Finished {
 #pragma unroll
       for (int i = 0; i < kVector; ++i) x[i] = fmaf(x[i] * inverse, weight[i], bias[i]);
       if (angles.computed) kept_.get(turn, n);
-#pragma unroll
-      for (int i = 0; i < kVector / 2; ++i) {
-        const float even = x[2 * i], odd = x[2 * i + 1], sine = turn[kVector / 2 + i];
-        x[2 * i] = even * turn[i] - odd * sine;
-        x[2 * i + 1] = odd * turn[i] + even * sine;
-      }
+      sagelab::kernel::rotate_pairs(x, turn);
       keep(n, x, taken);
     }
   }
 
-  // Of the lanes of a row, in all of them.
+  // Of the lanes of a row, in all of them; unlike row_sum, where all lanes of the warp take the same way.
   __device__ static float over_row(float x) {
 #pragma unroll
     for (int offset = Source::kDim / kVector / 2; offset > 0; offset /= 2)
@@ -180,13 +178,17 @@ class Finished {
   }
 
   __device__ void keep(int n, float (&x)[kVector], const float (&taken)[kVector]) {
-    amax_[n] = 0;
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
       lying_ = larger_or_nan(lying_, fabsf(x[i]));
       if constexpr (kStream == Stream::K) x[i] = fmaf(-taken[i], real(n), x[i]);
-      amax_[n] = larger_or_nan(amax_[n], fabsf(x[i]));
     }
+    put(n, x);
+  }
+  __device__ void put(int n, const float (&x)[kVector]) {
+    amax_[n] = 0;
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) amax_[n] = larger_or_nan(amax_[n], fabsf(x[i]));
     kept_.put(n, x);
   }
 
@@ -195,7 +197,7 @@ class Finished {
   __device__ void one_by_one(From& fetch, const Rows<At>& rows) {
     float taken[kVector];
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) taken[i] = taken_ ? taken_[i] : 0.f;
+    for (int i = 0; i < kVector; ++i) taken[i] = this->taken(i);
 #pragma unroll 1
     for (int n = 0; n < kRows; ++n) {
       const int64_t token = rows.first + rows.at(n);
@@ -222,13 +224,13 @@ class Finished {
       kept_.get(x, n);
 #pragma unroll
       for (int i = 0; i < kVector; ++i) x[i] = f(x[i], n, i);
-      amax_[n] = 0;
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) amax_[n] = larger_or_nan(amax_[n], fabsf(x[i]));
-      kept_.put(n, x);
+      put(n, x);
     }
   }
 
+  __device__ float taken(int i) const {
+    return taken_ ? taken_[i] : 0.f;
+  }
   __device__ float real(int n) const {
     return real_ >> n & 1 ? 1.f : 0.f;
   }

@@ -2,10 +2,11 @@
 // One pass from bf16 or fp16 rows to the tiles of layout.h: norm, RoPE, smoothing, scales, rounding,
 // transposition of V.
 //
-// Note [Pieces]. A block holds several groups of kThreads threads, since while one waits for memory another
-// can compute. Each group takes one piece of work after the other from a queue: a tile of K and V, a tile of
-// Q, or the end of a head, which waits for the pieces of the head. Heads come in the order in which attention
-// wants them. So few blocks, on processors of their own, stay ahead of attention that runs beside.
+// Note [Pieces]. A block holds groups of kThreads threads, several where there is room, since while one waits
+// for memory another can compute. Each group takes one piece of work after the other from a queue: a tile of
+// K and V, a tile of Q, or the end of a head, which waits for the pieces of the head. Heads come in the order
+// in which attention wants them. So few blocks, on processors of their own, stay ahead of attention that runs
+// beside.
 #pragma once
 
 #include <algorithm>
@@ -37,13 +38,13 @@ struct alignas(16) Shared {
   // twice; every eighth row is moved further, for threads that write rows eight apart.
   static constexpr int kSkew = (32 * kVector / kDim + 24) % 32;
   static __device__ int row_of(int channel) { return channel * 33 + channel / 8 * kSkew; }
-  struct Queries {
-    std::conditional_t<kPlain, Nothing, Shelf<kQRows / kAtOnce>> kept;  // and keys
+  struct QueriesOrKeys {
+    std::conditional_t<kPlain, Nothing, Shelf<kQRows / kAtOnce>> kept;
     float sums[kAtOnce][kDim];
   };
   union {
     unsigned v[kDim * 33 + kDim / 8 * kSkew];
-    Queries rows;
+    QueriesOrKeys rows;
   };
   float channel[kWarps][kDim];
   float warp_amax[kWarps];
@@ -52,11 +53,7 @@ struct alignas(16) Shared {
   unsigned piece;
 };
 
-// The larger of magnitudes, by their bits: so what is not finite stays.
-__device__ inline float larger(float a, float b) {
-  return __uint_as_float(max(__float_as_uint(a), __float_as_uint(b)));
-}
-// Of neighbouring lanes.
+// The largest magnitude of neighbouring lanes; what is not finite stays, since its bits are above all others.
 template <int kLanes>
 __device__ float most_of(float x) {
   if constexpr (kLanes == 32) {
@@ -64,7 +61,7 @@ __device__ float most_of(float x) {
   } else {
 #pragma unroll
     for (int offset = kLanes / 2; offset > 0; offset /= 2)
-      x = larger(x, __shfl_xor_sync(0xffffffffu, x, offset));
+      x = larger_or_nan(x, __shfl_xor_sync(0xffffffffu, x, offset));
     return x;
   }
 }
@@ -101,11 +98,13 @@ struct Quantizer {
   using From = Source<T, kLanes>;
   static constexpr int kDim = From::kDim, kKeys = kv_rows(kArch), kGroup = q_group(kArch);
   static constexpr int kAtOnce = From::kRowsAtOnce;
+  static_assert(kKeys <= kQRows);                    // what keeps queries keeps keys
   static constexpr bool kMma = kArch != Arch::Sm90;  // INT4, smoothed Q and FP16 are for mma.sync
   using Staging = Shared<kDim, kPlain>;
   template <Stream kStream, int kRows, bool kShifted = true>
-  using Tile = std::conditional_t<kPlain, Held<From, kStream, kRows / kAtOnce, kShifted>,
-                                  Finished<From, kStream, kRows / kAtOnce, decltype(Staging::Queries::kept)>>;
+  using Tile =
+      std::conditional_t<kPlain, Held<From, kStream, kRows / kAtOnce, kShifted>,
+                         Finished<From, kStream, kRows / kAtOnce, decltype(Staging::QueriesOrKeys::kept)>>;
 
   const PrologueParams& p;
   const Scratch& scratch;
@@ -123,14 +122,14 @@ struct Quantizer {
   static __device__ int warp() { return threadIdx.x / 32; }
   static __device__ int lane() { return threadIdx.x % 32; }
   // taken: a vector of kDim that is taken from them, or null.
-  template <class Held>
-  __device__ Held rows_of_tile(int count, const float* taken) const {
+  template <class Of>
+  __device__ Of rows_of_tile(int count, const float* taken) const {
     const Rows rows{tile * count, (tile + 1) * count, tile * count + row(), [](int n) { return n * kAtOnce; },
                     taken ? taken + From::column() : nullptr};
     if constexpr (kPlain) {
-      return Held(p, batch, head, rows);
+      return Of(p, batch, head, rows);
     } else {
-      return Held(p, batch, head, rows, s.rows.kept);
+      return Of(p, batch, head, rows, s.rows.kept);
     }
   }
 
@@ -236,7 +235,7 @@ struct Quantizer {
 #pragma unroll
     for (int step = 0; step < QueriesHeld::kCount; ++step) {
       const float amax = held.amax(step);
-      most = step % kStepsPerScale == 0 ? amax : larger(most, amax);
+      most = step % kStepsPerScale == 0 ? amax : larger_or_nan(most, amax);
       if ((step + 1) % kStepsPerScale != 0) continue;
       const float shared = most_of<kSharing>(most);
       odd = odd || !finite(shared);
@@ -463,7 +462,8 @@ __device__ inline bool await_head(const PrologueParams& p, int64_t kv, unsigned 
   return p.shape.settings.v == VScale::Sampled && *counters.exceeds(kv);
 }
 
-// Groups of a block at most. Rows that stay packed leave room for more.
+// Groups of a block at most. Rows that stay packed leave registers for more; of head dimension 128, normed,
+// an sm_86 has shared memory for one.
 constexpr int groups_of(bool plain) {
   return plain ? 3 : 2;
 }

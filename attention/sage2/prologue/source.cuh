@@ -31,8 +31,8 @@ struct Source {
   static __device__ int row() { return threadIdx.x / kLanes; }
 };
 
-// One thread's way through the rows of a head, by ascending token. A row is fetched and finished apart, by
-// one reader each, so that many fetches are under way before the first is looked at.
+// One thread's way through the rows of a head, by ascending token. A row may be fetched and finished apart,
+// by one reader each, so that many fetches are under way before the first is looked at.
 template <class Source, Stream kStream>
 class Reader {
  public:
@@ -61,7 +61,7 @@ class Reader {
   __device__ bool has(int64_t token) const { return token < length_; }
   __device__ bool in_row() const { return Source::column() < p_.shape.head_dim; }
 
-  // As the row lies in memory; undefined beyond the last.
+  // As the row lies in memory; zeros beyond the last.
   __device__ typename Source::Packed fetch(int64_t token) {
     seek(token);
     uint4 in{};

@@ -196,7 +196,10 @@ void add_bench_attention(CLI::App& bench, int& exit_code) {
       ->check(CLI::IsMember({"auto", "fp32", "fp16", "bf16"}));
   command->add_option("--repeat", state->settings.repeat, "timed calls of each, fewer where one is slow [20]")
       ->check(CLI::Range(1, 10000));
-  command->add_option("--warmup", state->settings.warmup, "calls before [3]")->check(CLI::Range(0, 10000));
+  command
+      ->add_option("--warmup", state->settings.warmup,
+                   "calls before [3]; on CUDA at least .2 s of them before each turn")
+      ->check(CLI::Range(0, 10000));
   command->add_option("--json", state->json_file, "write the figures to this file");
   command->add_option("--plot", state->plot_file, "write TOPS over tokens to this file, as SVG");
   command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
