@@ -242,7 +242,7 @@ TEST(BenchJoint, TimesTheJointCallAndTheKernelOfWhatItGathers) {
   auto s = once({{"logging", backend}});
   s.repeat = 2;
   const auto result = measure(shape(13), s);
-  EXPECT_EQ(backend->log, "jjkkjkjk");  // a look, an estimate of both, two rounds
+  EXPECT_EQ(backend->log, "jjkkjkjk");  // a look, an estimate of both (the kernel is warm then), two turns
   ASSERT_EQ(backend->operands.size(), 1u);
   const auto inputs = draw_inputs(shape(13), s.distribution, s.seed, on_cpu());
   const auto gathered = attention::gather_reference({inputs.segments, inputs.call.scale, {}});
