@@ -200,7 +200,8 @@ RequestFlags::RequestFlags(CLI::App& app, std::initializer_list<const char*> wit
   add(app, "--height", &RequestFlags::height_, "pixels");
   add(app, "--num-frames", &RequestFlags::num_frames_, "frames; 1 is an image");
   add(app, "--steps", &RequestFlags::steps_, "denoising steps");
-  add(app, "--guidance-scale", &RequestFlags::guidance_scale_, "classifier-free guidance; 1 turns it off");
+  add(app, "--guidance-scale", &RequestFlags::guidance_scale_,
+      "guidance: classifier-free, where 1 turns it off, or what the model takes as an input");
   app.add_option_function<std::string>(
          "--seed", [this](const std::string& text) { seed_ = seed_of(text); }, "of the initial noise [0]")
       ->type_name("UINT");

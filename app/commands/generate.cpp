@@ -56,7 +56,7 @@ struct Generate {
   }
   void add_reports(CLI::App& app) {
     app.add_option("--report", report, "what happened, as JSON: seconds, memory, who served which calls");
-    app.add_flag("--json", json, "results on stdout as JSON");
+    app.add_flag("--json", json, "results on stdout as JSON; of several images one line each");
   }
   // One of the images that are asked for: what the user asked, and all that it means.
   struct Take {
@@ -65,6 +65,7 @@ struct Generate {
   int run() const;
   void check_flags() const;
   void check_several() const;
+  std::string shown(const nlohmann::json& result) const;
   std::vector<Take> takes(const Request& request, const Request& resolved) const;
   int make(Session& session, const Take& take, const Plan& plan, CaptureFolder* capture) const;
   Checkpoints checkpoints(const Places& places) const;
@@ -175,8 +176,12 @@ int Generate::dry(const Request& resolved, const Plan& plan, const CaptureFolder
   auto attention = resolved.attention;
   if (attention.empty()) attention = attention::default_spec(resolve_target(resolved).device);
   const DryRun result{resolved, plan, attention, places_of(resolved).all(), capture};
-  print(json ? json_text(to_json(result), 2) + "\n" : table_of(result));
+  print(json ? shown(to_json(result)) : table_of(result));
   return kDone;
+}
+
+std::string Generate::shown(const nlohmann::json& result) const {
+  return json_text(result, num_images > 1 ? -1 : 2) + "\n";
 }
 
 Places Generate::places_of(const Request& resolved) const {
@@ -231,10 +236,9 @@ int Generate::finish(const Places& places, Frames& frames, const CaptureFolder* 
     fs::remove(latents.get<std::string>(), ignored);
     latents = nullptr;
   }
-  const auto text = json_text(frames.report, 2) + "\n";
-  if (!report.empty()) media::write_whole(report, text);
+  if (!report.empty()) media::write_whole(report, json_text(frames.report, 2) + "\n");
   const auto captured = capture ? capture->as_text(capture->written()) + "\n" : "";
-  print(json ? text : summary(frames, places.output) + "\n" + captured);
+  print(json ? shown(frames.report) : summary(frames, places.output) + "\n" + captured);
   return kDone;
 }
 

@@ -166,7 +166,7 @@ class Reader {
     } else if (key.ends_with("_token") && (value.is_string() || value.is_object())) {
       place.refuse(value, fmt::format("is not a token of {}'s", class_.name));
     } else if (key == "extra_special_tokens") {
-      files_.extra = value.is_null() ? std::vector<TokenSpec>() : token_list(value, place);
+      read_extra(place, value);
     } else if (key == "added_tokens_decoder") {
       read_decoder(place, value);
     } else if (key == "padding_side" || key == "truncation_side") {
@@ -179,6 +179,14 @@ class Reader {
       throw Error(fmt::format("{}: unknown key {} = {}", place.file, place.key, shown(value)),
                   "nothing here knows what it changes; remove it if it changes nothing");
     }
+  }
+
+  // An object names tokens for an attribute each; an empty one, as older versions wrote it, is as none at
+  // all.
+  void read_extra(const TokenPlace& place, const Json& value) {
+    if (value == Json::object()) return;
+    if (value.is_object()) place.refuse(value, "is not supported (only a list of tokens, or {})");
+    files_.extra = value.is_null() ? std::vector<TokenSpec>() : token_list(value, place);
   }
 
   void read_named(const TokenPlace& place, const Json& value) {

@@ -100,7 +100,8 @@ def _version_4(folder, file):
             {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "\u2581"}]},
         "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}}
     _write(folder, "tokenizer.json", file)
-    _write(folder, "tokenizer_config.json", _NAMED | {"extra_ids": EXTRA_IDS, "tokenizer_class": "T5Tokenizer"})
+    _write(folder, "tokenizer_config.json", _NAMED | {
+        "extra_ids": EXTRA_IDS, "extra_special_tokens": {}, "tokenizer_class": "T5Tokenizer"})
 
 
 def _own_tokens(folder, file, pieces):

@@ -13,7 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch  # noqa: E402
 
-PACKAGES = ("torch", "diffusers", "safetensors")
+PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "sentencepiece", "safetensors")
 
 
 def stamp(here, scripts):

@@ -109,7 +109,8 @@ at::Tensor StoredSource::stored_scale(const std::string& key) const {
     const auto it = tensors_.find(key.substr(0, key.size() - kWeight.size()).append(name));
     if (it == tensors_.end()) continue;
     const at::Tensor scale = it->second.file->tensor(it->first).to(at::kFloat).squeeze();
-    const int64_t rows = tensors_.at(key).stored.shape[0];
+    const auto& shape = tensors_.at(key).stored.shape;
+    const int64_t rows = shape.empty() ? 1 : shape[0];
     if (scale.numel() == 1) return scale.reshape({});
     if (scale.numel() == rows && scale.dim() == 1) return scale;
     throw Error(
@@ -153,15 +154,24 @@ void StoredSource::fill(const std::string& key, const at::Tensor& out) {
 
 void StoredSource::wait() {
   loader_.wait();
-  for (auto& [out, scale] : unscaled_)  // in fp32, as they were made
-    out.copy_(out.to(at::kFloat) * scale.to(out.device()).unsqueeze(1));
+  for (auto& [out, scale] : unscaled_) {  // in fp32, as they were made
+    std::vector<int64_t> by_rows(size_t(out.dim()), 1);
+    by_rows[0] = -1;
+    out.copy_(out.to(at::kFloat) * scale.to(out.device()).view(by_rows));
+  }
   unscaled_.clear();
 }
 
 std::vector<std::string> StoredSource::keys() const {
+  // A scale of anything else is a key like others, which nobody reads: the weight alone would be wrong.
+  const auto scales_e4m3 = [&](const std::string& key) {
+    const auto weight = tensors_.find(key.substr(0, key.rfind('.')).append(kWeight));
+    return key == kMark ||
+           (is_scale_key(key) && weight != tensors_.end() && sagelab::is_e4m3(weight->second.stored));
+  };
   std::set<std::string> keys;
   for (const auto& [key, located] : tensors_) {
-    if (is_scale_key(key) || says_e4m3(key, located)) continue;
+    if (scales_e4m3(key) || says_e4m3(key, located)) continue;
     std::string_view theirs;  // of the first rule that fits; all rules of that pattern take their share
     for (const OriginalName& rule : names_) {
       if (!theirs.empty() && rule.theirs != theirs) continue;

@@ -28,9 +28,13 @@ TEST_P(Pictures, APngIsDiffusersPicture) {
 }
 
 TEST_P(Pictures, SeveralHaveSeedsCountedUp) {
-  const auto result = run_sagelab(generate({"--output", at("x.png"), "--num-images", "2"}));
+  const auto result = run_sagelab(generate({"--output", at("x.png"), "--num-images", "2", "--json"}));
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const std::string first = picture_of_seed(0), second = picture_of_seed(1);
+  std::istringstream lines(result.out);
+  std::vector<std::string> outputs;
+  for (std::string line; std::getline(lines, line);) outputs.push_back(json::parse(line).at("output"));
+  EXPECT_EQ(outputs, (std::vector<std::string>{at(first), at(second)}));
   EXPECT_EQ(folder_.names(), (std::set<std::string>{first, second}));
   const std::string seed = std::to_string(request_.at("seed").get<int64_t>() + 1);
   const auto alone = run_sagelab(generate({"--output", at("y.png"), "--seed", seed}));

@@ -95,8 +95,9 @@ def version_4(folder, saved):
     split["Regex"] = split["Regex"].removeprefix(r"<\|startoftext\|>|<\|endoftext\|>|")
     assert split["Regex"].startswith("'s|")
     write(folder, "tokenizer.json", file)
-    write(folder, "tokenizer_config.json",
-          {"bos_token": BOS, "eos_token": EOS, "pad_token": EOS, "unk_token": EOS, "model_max_length": 77})
+    write(folder, "tokenizer_config.json", {
+        "bos_token": BOS, "eos_token": EOS, "extra_special_tokens": {}, "pad_token": EOS, "unk_token": EOS,
+        "model_max_length": 77})
 
 
 def own_tokens(folder, vocab):

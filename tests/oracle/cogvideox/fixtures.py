@@ -20,8 +20,6 @@ usage: fixtures.py OUT_DIR [NAME...]
     <key>.fp64                                       t5.block.N, prompt_embeds, forward.*, vae.sample: the same in fp64
 """
 
-import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -39,19 +37,14 @@ from safetensors.torch import save_file  # noqa: E402
 
 import dump as dumping  # noqa: E402
 import models  # noqa: E402
+import tiny  # noqa: E402
 
 SCRIPTS = ("fixtures.py", "models.py", "dump.py", "../text_tokenizers.py", "../corpus.py")
-PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "sentencepiece", "safetensors")
 
 
 def stamp(scripts=SCRIPTS):
     """Changes when a script that made a folder does, or a package under it."""
-    digest = hashlib.sha256()
-    for script in scripts:
-        digest.update((HERE / script).read_bytes())
-    for package in PACKAGES:
-        digest.update(f"{package}={importlib.metadata.version(package)}".encode())
-    return digest.hexdigest()
+    return tiny.stamp(HERE, scripts)
 
 
 def check(name, tensors):

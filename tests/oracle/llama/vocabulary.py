@@ -97,7 +97,7 @@ def released(folder, tokenizer):
     write(folder, "special_tokens_map.json", {
         "bos_token": token(BOS), "eos_token": token("<|end_of_text|>"), "pad_token": token(PAD), "unk_token": token("<unk>")})
     write(folder, "tokenizer_config.json", {
-        "add_bos_token": True, "add_eos_token": False,
+        "add_bos_token": True, "add_eos_token": False, "add_prefix_space": None, "extra_special_tokens": {},
         "added_tokens_decoder": {str(tokenizer.token_to_id(t)): token(t, special=True) for t in special_tokens()},
         "bos_token": BOS, "clean_up_tokenization_spaces": True, "eos_token": "<|end_of_text|>", "legacy": True,
         "model_input_names": ["input_ids", "attention_mask"], "model_max_length": 1000000000000000019884624838656,

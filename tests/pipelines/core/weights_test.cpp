@@ -134,6 +134,29 @@ TEST(Weights, ConvertsBetweenAllFloatingDtypes) {
   }
 }
 
+// Of each row, in whatever shape a weight is; and nothing but e4m3 has one that we know.
+TEST(Weights, ScalesAreOfE4m3) {
+  const at::Tensor scales = at::tensor({.5f, 2.f, 3.f});
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{3}, {3, 5}, {3, 2, 1, 4}}) {
+    const Folder folder;
+    const at::Tensor stored = at::randn(shape).to(at::kFloat8_e4m3fn);
+    const Weights w(folder_with(folder, {{"a.weight", stored}, {"a.weight_scale", scales}}), kFp32);
+    const at::Tensor read = w.tensor("a.weight", shape);
+    w.require_all_read();
+    const at::Tensor expected = stored.to(at::kFloat).reshape({3, -1}) * scales.unsqueeze(1);
+    EXPECT_TRUE(at::equal(read.reshape({3, -1}), expected)) << shape.size();
+  }
+  for (const auto dtype : {at::kFloat8_e5m2, at::kBFloat16}) {
+    const Folder folder;
+    const Weights w(
+        folder_with(folder, {{"a.weight", at::ones({3, 5}).to(dtype)}, {"a.scale_weight", scales}}), kFp32);
+    w.tensor("a.weight", {3, 5});
+    EXPECT_EQ(error_of([&] { w.require_all_read(); }),
+              (folder / "model.safetensors").string() +
+                  ": 1 tensor is no part of this model: a.scale_weight" + kOther);
+  }
+}
+
 TEST(Weights, KeepsIntegersWhereAskedFor) {
   const Folder folder;
   const Weights w(folder_with(folder, {{"ids", at::arange(5)}}), kFp32);

@@ -183,6 +183,10 @@ TEST_F(BadFolder, SettingsThatAreNotSupported) {
   EXPECT_EQ(config({{"added_tokens_decoder", {{"-3", {{"content", "x"}}}}}}),
             "tokenizer_config.json: added_tokens_decoder = {\"-3\":{\"content\":\"x\"}} has the id \"-3\"");
   EXPECT_EQ(config(kReleasedKeys), "accepted");
+  EXPECT_EQ(
+      config({{"extra_special_tokens", {{"image_token", "<image>"}}}}),
+      "tokenizer_config.json: extra_special_tokens = {\"image_token\":\"<image>\"} is not supported (only "
+      "a list of tokens, or {})");
   EXPECT_EQ(config({{"init_inputs", {"x"}}}),
             "tokenizer_config.json: init_inputs = [\"x\"] is not supported (only [])");
   EXPECT_EQ(config({{"do_upper_case", true}}), "tokenizer_config.json: unknown key do_upper_case = true");

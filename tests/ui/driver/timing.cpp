@@ -74,8 +74,8 @@ void resize(ImGuiTestContext* c, int width, int height) {
   c->Yield(5);
 }
 
-// A neighbour on the machine makes a frame slow now and then, the window itself each time: what is too slow is
-// done again. The scene goes on in any case, to say what else is slow.
+// A neighbour on the machine makes a frame slow now and then, the window itself each time: what is too slow
+// is done again. The scene goes on in any case, to say what else is slow.
 void judge(ImGuiTestContext* c, const std::string& what, const std::function<void()>& act) {
   constexpr int kTimes = 3;
   auto& d = driver_of(c);
