@@ -50,6 +50,8 @@ std::string cuda_reason(const Settings& settings, const Problem& p) {
   constexpr int64_t kMostBlocks = 65535;  // of a grid's second and third dimension
   if (p.batch > kMostBlocks || p.heads > kMostBlocks)
     return fmt::format("batch {} or {} heads are more than {}", p.batch, p.heads, kMostBlocks);
+  constexpr int64_t kMostKeys = kMostBlocks * 256;  // of the blocks that look for means and maxima
+  if (p.kv_len > kMostKeys) return fmt::format("{} keys are more than {}", p.kv_len, kMostKeys);
   if (std::string reason = sage2::launch_unsupported(); !reason.empty()) return reason;
   return capability_reason(settings.arch, p.device);
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hopper's bulk copies, the barriers they complete on, and the hand-over of registers and turns between
-// warpgroups.
+// Hopper's bulk copies, the barriers they complete on, and the hand-over of registers between warpgroups.
 #pragma once
 
 #include <cstdint>
@@ -69,14 +68,6 @@ __device__ void give_registers() {
 template <int kRegisters>
 __device__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-
-// Named barriers of two warpgroups: one waits for its turn, the other gives it.
-__device__ inline void await_turn(int name) {
-  asm volatile("bar.sync %0, 256;" ::"r"(name) : "memory");
-}
-__device__ inline void give_turn(int name) {
-  asm volatile("bar.arrive %0, 256;" ::"r"(name) : "memory");
 }
 
 }  // namespace sagelab::attention::sage2

@@ -42,7 +42,8 @@ __device__ void pin(T (&x)[kCount]) {
   }
 }
 
-// D [64 x 128] += A [64 x 32] B [128 x 32]^T, int8, both from shared memory. Rows of 8 of D in d[4j .. 4j+3].
+// D [64 x 128] += A [64 x 32] B [128 x 32]^T, int8, both from shared memory. Columns 8j to 8j + 7 of D in
+// d[4j .. 4j+3].
 __device__ inline void multiply_scores(int (&d)[64], uint64_t a, uint64_t b, bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"

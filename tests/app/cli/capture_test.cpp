@@ -151,6 +151,9 @@ TEST_F(CaptureQkv, ListsChooseAndBenchAndAttendReadTheFolder) {
 }
 
 TEST_F(CaptureQkv, BenchRefusesCallsThatItsStudiesAreNotOf) {
+  EXPECT_EQ(bench(kFailed), "sagelab: " + at("c") +
+                                ": No such file or directory; give a folder of safetensors files with q, k "
+                                "and v [B, S, H, D]\n");
   fs::create_directory(folder_ / "c");
   const auto file = (folder_ / "c" / "a.safetensors").string();
   const auto x = at::randn({1, 128, 2, 16});

@@ -131,6 +131,8 @@ TEST(Sage2, WhatItRefuses) {
   EXPECT_EQ(reason("sage2", cuda, at::kHalf, 20), "head dimension 20 is not a multiple of 8 up to 128");
   EXPECT_EQ(make_backend("sage2")->unsupported({70000, 2, 2, 9, 9, 64, at::kHalf, cuda, false}),
             "batch 70000 or 2 heads are more than 65535");
+  EXPECT_EQ(make_backend("sage2")->unsupported({1, 2, 2, 9, 20'000'000, 64, at::kHalf, cuda, false}),
+            "20000000 keys are more than 16776960");
   EXPECT_EQ(reason("sage2", cuda, at::kHalf, 136), "head dimension 136 is not a multiple of 8 up to 128");
   if (!at::hasCUDA()) {
     EXPECT_NE(reason("sage2", cuda, at::kHalf, 64), "");

@@ -77,6 +77,7 @@ LayerSet file_set(const std::string& folder, at::Device device) {
   std::error_code failure;
   for (const auto& entry : fs::directory_iterator(folder, failure))
     if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+  if (failure) throw Error(fmt::format("{}: {}", folder, failure.message()), kWanted);
   if (files.empty()) throw Error(fmt::format("{}: no safetensors files", folder), kWanted);
   std::sort(files.begin(), files.end());
   for (const fs::path& path : files) {  // before any is studied, which takes long
