@@ -2,7 +2,6 @@
 #include "pipelines/cogvideox/pipeline.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
 #include <cmath>
@@ -79,20 +78,10 @@ Tokens tokens_of(const Folder& folder, const Tokenizer& tokenizer, const std::st
                  {folder.root, "tokenizer", "text_encoder", folder.text.vocab_size});
 }
 
-CogVideoX::CogVideoX(const Request& request, Residence::Available available)
-    : folder_(request),
-      target_(resolve_target(request)),
-      residence_(folder_.components, target_, std::move(available)) {}
-
-std::vector<CogVideoX::Text> CogVideoX::texts_of(const Request& request) {
+std::vector<Text> texts_of(const Request& request) {
   const int64_t length = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
   if (!is_guided(request)) return {{request.prompt, length}};
   return {{request.negative_prompt, length}, {request.prompt, length}};
-}
-
-void CogVideoX::expect(std::vector<Request> requests) {
-  rows_.expect(requests, texts_of);
-  residence_.expect(!requests.empty());
 }
 
 void CogVideoX::encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run) {
@@ -129,27 +118,20 @@ Conditioning CogVideoX::encode(const Request& request, const RunContext& run) {
 
 std::unique_ptr<State> CogVideoX::prepare(const Request& request, Conditioning conditioning,
                                           const RunContext& run) {
-  if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
-  residence_.load(transformer_, "transformer", run,
-                  [&](const Weights& w) { return Transformer(w, folder_.transformer); });
   const Geometry geometry(folder_, request);
-  auto state = std::make_unique<CogVideoXState>();
-  state->sampler = sampler_of(folder_, request);
-  state->steps = int(state->sampler->timesteps().size());
+  auto state = begin<CogVideoXState>(request, std::move(conditioning), run);
   state->requested_steps = request.steps.value();
-  state->generator = at::detail::createCPUGenerator(request.seed);
   // Drawn on the CPU whatever the device, in the dtype that it is used in: half-precision noise is no rounded
   // fp32 noise.
   state->latents =
       at::randn({1, geometry.frames, folder_.transformer.in_channels, geometry.height, geometry.width},
-                state->generator, at::TensorOptions(conditioning.embeds.scalar_type()))
+                state->generator, at::TensorOptions(state->conditioning.embeds.scalar_type()))
           .to(target_.device);
   if (folder_.transformer.rotary)
     state->rope = rope_table(folder_.transformer, geometry.extent(), target_.device);
   state->guidance_scale = request.guidance_scale.value();
   state->dynamic = std::get<bool>(option_value(request, options(), "use_dynamic_cfg"));
   state->padding = geometry.padding;
-  state->conditioning = std::move(conditioning);
   return state;
 }
 
@@ -168,11 +150,6 @@ at::Tensor CogVideoX::predict(const State& base, int i, const Forward& forward) 
   return uncond + (cond - uncond).mul_(scale);
 }
 
-void CogVideoX::advance(State& state, int i, const at::Tensor& prediction) {
-  state.latents = state.sampler->step(prediction, i, state.latents, state.generator)
-                      .to(state.conditioning.embeds.scalar_type());
-}
-
 at::Tensor CogVideoX::preview(const State& state, const at::Tensor& latents) {
   return principal_colours(latents[0].slice(0, static_cast<const CogVideoXState&>(state).padding));
 }
@@ -182,14 +159,12 @@ at::Tensor CogVideoX::decode(const at::Tensor& latents, const Request& request, 
   check_latents(latents.sizes().vec(),
                 {1, geometry.frames, folder_.vae.latent_channels, geometry.height, geometry.width});
   const bool tiled = request.vae_tiling == "on";
-  const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
-  residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
-  residence_.load(vae_, "vae", run, [&](const Weights& w) { return VaeDecoder(w, folder_.vae); });
+  const VaeDecoder& vae = vae_for(geometry.decoding(tiled), request, run);
   const at::Tensor z = latents.slice(1, geometry.padding)
                            .permute({0, 2, 1, 3, 4})
                            .to(target_.dtype)
                            .mul(1 / folder_.vae.scaling_factor);
-  const at::Tensor video = vae_->decode(z, tiled, [&](int64_t done, int64_t total) {
+  const at::Tensor video = vae.decode(z, tiled, [&](int64_t done, int64_t total) {
     run.say(Phase{"decode", done, total});
     return !run.stop.stop_requested();
   });

@@ -15,11 +15,8 @@
 #include "pipelines/cogvideox/positions.h"
 #include "pipelines/cogvideox/transformer.h"
 #include "pipelines/cogvideox/vae/decoder.h"
+#include "pipelines/common/family/folder_pipeline.h"
 #include "pipelines/common/prompts/rows.h"
-#include "pipelines/common/residence.h"
-#include "pipelines/core/memory.h"
-#include "pipelines/pipeline.h"
-#include "pipelines/registry.h"
 #include "pipelines/text/t5.h"
 #include "pipelines/text/tokenizer.h"
 
@@ -57,6 +54,13 @@ std::unique_ptr<Sampler> sampler_of(const Folder& folder, const Request& request
 // The ids of a prompt. Throws sagelab::Error where the text encoder has no row for one of them.
 Tokens tokens_of(const Folder& folder, const Tokenizer& tokenizer, const std::string& text, int64_t length);
 
+using Text = std::pair<std::string, int64_t>;        // and the length in tokens to which it is padded
+std::vector<Text> texts_of(const Request& request);  // [negative,] prompt
+struct Row {
+  at::Tensor embeds;  // [1, L, C] on the host
+  bool truncated = false;
+};
+
 struct CogVideoXState : State {
   attention::Rope rope;
   double guidance_scale = 1;
@@ -65,36 +69,23 @@ struct CogVideoXState : State {
   int64_t padding = 0;
 };
 
-class CogVideoX final : public Pipeline {
+class CogVideoX final : public FolderPipeline<Folder, Transformer, VaeDecoder, TextRows<Text, Row>> {
  public:
-  explicit CogVideoX(const Request& request, Residence::Available available = available_memory);
-  void expect(std::vector<Request> requests) override;
+  explicit CogVideoX(const Request& request, Residence::Available available = available_memory)
+      : FolderPipeline(request, std::move(available), texts_of) {}
   Conditioning encode(const Request& request, const RunContext& run) override;
   std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
                                  const RunContext& run) override;
   at::Tensor predict(const State& state, int i, const Forward& forward) override;
-  void advance(State& state, int i, const at::Tensor& prediction) override;
   // The latents' three principal components as red, green and blue: checkpoints carry no factors for a better
   // one.
   at::Tensor preview(const State& state, const at::Tensor& latents) override;
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:
-  using Text = std::pair<std::string, int64_t>;  // and the length in tokens to which it is padded
-  struct Row {
-    at::Tensor embeds;  // [1, L, C] on the host
-    bool truncated = false;
-  };
-  static std::vector<Text> texts_of(const Request& request);  // [negative,] prompt
   void encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run);
 
-  Folder folder_;
-  Target target_;
-  Residence residence_;
   std::unique_ptr<T5Encoder> text_encoder_;
-  std::unique_ptr<Transformer> transformer_;
-  std::unique_ptr<VaeDecoder> vae_;
-  TextRows<Text, Row> rows_;
 };
 
 Family family();

@@ -2,7 +2,6 @@
 #include "pipelines/flux/pipeline.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -57,16 +56,6 @@ TextTokens Tokenizers::operator()(const Texts& texts) const {
                   {root, "tokenizer_2", "text_encoder_2", folder_.t5.vocab_size})};
 }
 
-Flux::Flux(const Request& request, Residence::Available available)
-    : folder_(request),
-      target_(resolve_target(request)),
-      residence_(folder_.components, target_, std::move(available)) {}
-
-void Flux::expect(std::vector<Request> requests) {
-  rows_.expect(requests, texts_of);
-  residence_.expect(!requests.empty());
-}
-
 void Flux::encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run) {
   const bool freed = frees_encoders(request);
   const Tokenizers tokenizers(folder_);
@@ -104,26 +93,19 @@ Conditioning Flux::encode(const Request& request, const RunContext& run) {
 
 std::unique_ptr<State> Flux::prepare(const Request& request, Conditioning conditioning,
                                      const RunContext& run) {
-  if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
-  residence_.load(transformer_, "transformer", run,
-                  [&](const Weights& w) { return Transformer(w, folder_.transformer); });
   const Geometry geometry(folder_, request);
-  auto state = std::make_unique<FluxState>();
+  auto state = begin<FluxState>(request, std::move(conditioning), run);
   state->grid = geometry.grid;
-  state->sampler = sampler_of(folder_, request);
-  state->steps = int(state->sampler->timesteps().size());
-  state->generator = at::detail::createCPUGenerator(request.seed);
   // Drawn on the CPU whatever the device, in the dtype that it is used in.
   const at::Tensor noise =
       at::randn({1, folder_.vae.latent_channels, 2 * state->grid.rows, 2 * state->grid.columns},
-                state->generator, at::TensorOptions(conditioning.embeds.scalar_type()));
+                state->generator, at::TensorOptions(state->conditioning.embeds.scalar_type()));
   state->latents = pack(noise).to(target_.device);
   state->rope = rope_table(folder_.transformer, geometry.text_tokens, state->grid, target_);
   if (folder_.transformer.guidance_embeds)
     state->guidance =
         at::full({1}, request.guidance_scale.value(), at::TensorOptions(at::kFloat).device(target_.device));
   state->true_cfg_scale = std::get<double>(option_value(request, options(), "true_cfg_scale"));
-  state->conditioning = std::move(conditioning);
   return state;
 }
 
@@ -149,10 +131,6 @@ at::Tensor Flux::predict(const State& base, int i, const Forward& forward) {
   return uncond + state.true_cfg_scale * (cond - uncond);
 }
 
-void Flux::advance(State& state, int i, const at::Tensor& prediction) {
-  state.latents = state.sampler->step(prediction, i, state.latents, state.generator);
-}
-
 at::Tensor Flux::preview(const State& state, const at::Tensor& latents) {
   return principal_colours(unpack(latents, static_cast<const FluxState&>(state).grid));
 }
@@ -161,10 +139,8 @@ at::Tensor Flux::decode(const at::Tensor& latents, const Request& request, const
   const Geometry geometry(folder_, request);
   check_latents(latents.sizes().vec(), {1, geometry.grid.tokens(), folder_.transformer.in_channels});
   const bool tiled = request.vae_tiling == "on";
-  const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
-  residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
-  residence_.load(vae_, "vae", run, [&](const Weights& w) { return AutoencoderKL(w, folder_.vae); });
-  return decode_picture(*vae_, unpack(latents.to(target_.device, target_.dtype), geometry.grid), tiled, run);
+  const AutoencoderKL& vae = vae_for(geometry.decoding(tiled), request, run);
+  return decode_picture(vae, unpack(latents.to(target_.device, target_.dtype), geometry.grid), tiled, run);
 }
 
 }  // namespace sagelab::flux

@@ -8,16 +8,14 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "pipelines/common/family/folder_pipeline.h"
 #include "pipelines/common/prompts/pooled.h"
 #include "pipelines/common/prompts/rows.h"
-#include "pipelines/common/residence.h"
-#include "pipelines/core/memory.h"
 #include "pipelines/flux/plan.h"
 #include "pipelines/flux/transformer.h"
-#include "pipelines/pipeline.h"
-#include "pipelines/registry.h"
 #include "pipelines/text/tokenizer.h"
 
 namespace sagelab::flux {
@@ -57,29 +55,22 @@ struct FluxState : State {
   Grid grid;
 };
 
-class Flux final : public Pipeline {
+class Flux final : public FolderPipeline<Folder, Transformer, AutoencoderKL, TextRows<Texts, PooledRow>> {
  public:
-  explicit Flux(const Request& request, Residence::Available available = available_memory);
-  void expect(std::vector<Request> requests) override;
+  explicit Flux(const Request& request, Residence::Available available = available_memory)
+      : FolderPipeline(request, std::move(available), texts_of) {}
   Conditioning encode(const Request& request, const RunContext& run) override;
   std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
                                  const RunContext& run) override;
   at::Tensor predict(const State& state, int i, const Forward& forward) override;
-  void advance(State& state, int i, const at::Tensor& prediction) override;
   at::Tensor preview(const State& state, const at::Tensor& latents) override;
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:
   void encode_texts(const std::vector<Texts>& wanted, const Request& request, const RunContext& run);
 
-  Folder folder_;
-  Target target_;
-  Residence residence_;
   std::unique_ptr<ClipTextEncoder> clip_;
   std::unique_ptr<T5Encoder> t5_;
-  std::unique_ptr<Transformer> transformer_;
-  std::unique_ptr<AutoencoderKL> vae_;
-  TextRows<Texts, PooledRow> rows_;
 };
 
 Family family();

@@ -2,7 +2,6 @@
 #include "pipelines/hunyuanvideo/pipeline.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 
 #include "pipelines/common/checks.h"
 #include "pipelines/common/outlook.h"
@@ -21,16 +20,6 @@ bool is_guided(const Request& request) {
 std::unique_ptr<FlowMatchEuler> sampler_of(const Folder& folder, const Request& request) {
   const int steps = request.steps.value();
   return std::make_unique<FlowMatchEuler>(folder.scheduler, FlowMatchSteps{steps, linear_sigmas(steps), {}});
-}
-
-HunyuanVideo::HunyuanVideo(const Request& request, Residence::Available available)
-    : folder_(request),
-      target_(resolve_target(request)),
-      residence_(folder_.components, target_, std::move(available)) {}
-
-void HunyuanVideo::expect(std::vector<Request> requests) {
-  rows_.expect(requests, texts_of);
-  residence_.expect(!requests.empty());
 }
 
 // Llama's attention is causal, and pads stand behind the text: the tokens alone give the same rows.
@@ -81,22 +70,16 @@ Conditioning HunyuanVideo::encode(const Request& request, const RunContext& run)
 
 std::unique_ptr<State> HunyuanVideo::prepare(const Request& request, Conditioning conditioning,
                                              const RunContext& run) {
-  if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
-  residence_.load(transformer_, "transformer", run,
-                  [&](const Weights& w) { return Transformer(w, folder_.transformer); });
   const VideoSizes sizes = sizes_of(folder_, request);
-  auto state = std::make_unique<HunyuanVideoState>();
-  state->sampler = sampler_of(folder_, request);
-  state->steps = int(state->sampler->timesteps().size());
-  state->generator = at::detail::createCPUGenerator(request.seed);
+  auto state = begin<HunyuanVideoState>(request, std::move(conditioning), run);
   state->latents = video_noise(sizes, state->generator).to(target_.device);
-  state->stepped_dtype = conditioning.embeds.scalar_type();
-  state->rope = rope_table(folder_.transformer, sizes.grid, conditioning.embeds.size(1), target_.device);
+  state->stepped_dtype = state->conditioning.embeds.scalar_type();
+  state->rope =
+      rope_table(folder_.transformer, sizes.grid, state->conditioning.embeds.size(1), target_.device);
   if (folder_.transformer.guidance_embeds)
     state->guidance =
         at::full({1}, request.guidance_scale.value(), at::TensorOptions(at::kFloat).device(target_.device));
   state->true_cfg_scale = std::get<double>(option_value(request, options(), "true_cfg_scale"));
-  state->conditioning = std::move(conditioning);
   return state;
 }
 
@@ -123,10 +106,6 @@ at::Tensor HunyuanVideo::predict(const State& base, int i, const Forward& forwar
   return uncond + state.true_cfg_scale * (cond - uncond);
 }
 
-void HunyuanVideo::advance(State& state, int i, const at::Tensor& prediction) {
-  state.latents = state.sampler->step(prediction, i, state.latents, state.generator);
-}
-
 at::Tensor HunyuanVideo::preview(const State&, const at::Tensor& latents) {
   return principal_colours(latents[0].transpose(0, 1));
 }
@@ -135,13 +114,11 @@ at::Tensor HunyuanVideo::decode(const at::Tensor& latents, const Request& reques
   const VideoSizes sizes = sizes_of(folder_, request);
   check_latents(latents.sizes().vec(), sizes.latents());
   const Decoding decoding = decoding_of(sizes, request);
-  const int64_t peak = decode_peak_bytes(folder_.vae, decoding, target_);
-  residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
-  residence_.load(vae_, "vae", run, [&](const Weights& w) { return VaeDecoder(w, folder_.vae); });
+  const VaeDecoder& vae = vae_for(decoding, request, run);
   VaeRun how;
   how.tiled = decoding.tiled;
   how.on_tile = decoding_progress(run);
-  return frames_of(vae_->decode(vae_->unscale(latents.to(target_.device, target_.dtype)), how));
+  return frames_of(vae.decode(vae.unscale(latents.to(target_.device, target_.dtype)), how));
 }
 
 }  // namespace sagelab::hunyuanvideo

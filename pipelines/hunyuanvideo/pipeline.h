@@ -7,17 +7,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "pipelines/common/family/folder_pipeline.h"
 #include "pipelines/common/prompts/pooled.h"
 #include "pipelines/common/prompts/rows.h"
-#include "pipelines/common/residence.h"
-#include "pipelines/core/memory.h"
 #include "pipelines/hunyuanvideo/plan.h"
 #include "pipelines/hunyuanvideo/prompts/prompts.h"
 #include "pipelines/hunyuanvideo/transformer.h"
-#include "pipelines/pipeline.h"
-#include "pipelines/registry.h"
 
 namespace sagelab::hunyuanvideo {
 
@@ -32,29 +30,22 @@ struct HunyuanVideoState : State {
   double true_cfg_scale = 1;
 };
 
-class HunyuanVideo final : public Pipeline {
+class HunyuanVideo final : public FolderPipeline<Folder, Transformer, VaeDecoder, TextRows<Text, PooledRow>> {
  public:
-  explicit HunyuanVideo(const Request& request, Residence::Available available = available_memory);
-  void expect(std::vector<Request> requests) override;
+  explicit HunyuanVideo(const Request& request, Residence::Available available = available_memory)
+      : FolderPipeline(request, std::move(available), texts_of) {}
   Conditioning encode(const Request& request, const RunContext& run) override;
   std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
                                  const RunContext& run) override;
   at::Tensor predict(const State& state, int i, const Forward& forward) override;
-  void advance(State& state, int i, const at::Tensor& prediction) override;
   at::Tensor preview(const State& state, const at::Tensor& latents) override;
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:
   void encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run);
 
-  Folder folder_;
-  Target target_;
-  Residence residence_;
   std::unique_ptr<LlamaEncoder> llama_;
   std::unique_ptr<ClipTextEncoder> clip_;
-  std::unique_ptr<Transformer> transformer_;
-  std::unique_ptr<VaeDecoder> vae_;
-  TextRows<Text, PooledRow> rows_;
 };
 
 Family family();

@@ -2,7 +2,6 @@
 #include "pipelines/mochi/pipeline.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -59,16 +58,6 @@ Tokens TextTokenizer::operator()(const Text& text) const {
                  {folder_.root, "tokenizer", "text_encoder", folder_.text.vocab_size});
 }
 
-Mochi::Mochi(const Request& request, Residence::Available available)
-    : folder_(request),
-      target_(resolve_target(request)),
-      residence_(folder_.components, target_, std::move(available)) {}
-
-void Mochi::expect(std::vector<Request> requests) {
-  rows_.expect(requests, texts_of);
-  residence_.expect(!requests.empty());
-}
-
 // Padding is masked in T5 and read by nobody behind it: the tokens alone give the same rows.
 void Mochi::encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run) {
   const TextTokenizer tokenizer(folder_);
@@ -105,18 +94,12 @@ Conditioning Mochi::encode(const Request& request, const RunContext& run) {
 
 std::unique_ptr<State> Mochi::prepare(const Request& request, Conditioning conditioning,
                                       const RunContext& run) {
-  if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
-  residence_.load(transformer_, "transformer", run,
-                  [&](const Weights& w) { return Transformer(w, folder_.transformer); });
   const VideoSizes sizes = sizes_of(folder_, request);
-  auto state = std::make_unique<MochiState>();
-  state->sampler = sampler_of(folder_, request);
-  state->steps = int(state->sampler->timesteps().size());
-  state->generator = at::detail::createCPUGenerator(request.seed);
-  state->latents = video_noise(sizes, state->generator).to(target_.device, conditioning.embeds.scalar_type());
+  auto state = begin<MochiState>(request, std::move(conditioning), run);
+  state->latents =
+      video_noise(sizes, state->generator).to(target_.device, state->conditioning.embeds.scalar_type());
   state->positions = positions_of(sizes.grid, target_.device);
   state->guidance_scale = request.guidance_scale.value();
-  state->conditioning = std::move(conditioning);
   return state;
 }
 
@@ -138,11 +121,6 @@ at::Tensor Mochi::predict(const State& base, int i, const Forward& forward) {
   return uncond + state.guidance_scale * (cond - uncond);
 }
 
-void Mochi::advance(State& state, int i, const at::Tensor& prediction) {
-  state.latents = state.sampler->step(prediction, i, state.latents, state.generator)
-                      .to(state.conditioning.embeds.scalar_type());
-}
-
 at::Tensor Mochi::preview(const State&, const at::Tensor& latents) {
   return principal_colours(latents[0].transpose(0, 1));
 }
@@ -151,13 +129,11 @@ at::Tensor Mochi::decode(const at::Tensor& latents, const Request& request, cons
   const VideoSizes sizes = sizes_of(folder_, request);
   check_latents(latents.sizes().vec(), sizes.latents());
   const Decoding decoding = decoding_of(sizes, request);
-  const int64_t peak = decode_peak_bytes(folder_.vae, decoding, target_);
-  residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
-  residence_.load(vae_, "vae", run, [&](const Weights& w) { return VaeDecoder(w, folder_.vae); });
+  const VaeDecoder& vae = vae_for(decoding, request, run);
   VaeRun how;
   how.tiled = decoding.tiled;
   how.on_chunk = decoding_progress(run);
-  return frames_of(vae_->decode(vae_->unscale(latents.to(target_.device, target_.dtype)), how));
+  return frames_of(vae.decode(vae.unscale(latents.to(target_.device, target_.dtype)), how));
 }
 
 }  // namespace sagelab::mochi

@@ -11,13 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "pipelines/common/family/folder_pipeline.h"
 #include "pipelines/common/prompts/rows.h"
-#include "pipelines/common/residence.h"
-#include "pipelines/core/memory.h"
 #include "pipelines/mochi/plan.h"
 #include "pipelines/mochi/transformer.h"
-#include "pipelines/pipeline.h"
-#include "pipelines/registry.h"
 #include "pipelines/text/tokenizer.h"
 
 namespace sagelab::mochi {
@@ -44,37 +41,31 @@ class TextTokenizer {
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
+struct Row {
+  at::Tensor embeds;  // [1, n, C] on the host: n tokens and no padding
+  bool truncated = false;
+};
+
 struct MochiState : State {
   at::Tensor positions;
   double guidance_scale = 1;
 };
 
-class Mochi final : public Pipeline {
+class Mochi final : public FolderPipeline<Folder, Transformer, VaeDecoder, TextRows<Text, Row>> {
  public:
-  explicit Mochi(const Request& request, Residence::Available available = available_memory);
-  void expect(std::vector<Request> requests) override;
+  explicit Mochi(const Request& request, Residence::Available available = available_memory)
+      : FolderPipeline(request, std::move(available), texts_of) {}
   Conditioning encode(const Request& request, const RunContext& run) override;
   std::unique_ptr<State> prepare(const Request& request, Conditioning conditioning,
                                  const RunContext& run) override;
   at::Tensor predict(const State& state, int i, const Forward& forward) override;
-  void advance(State& state, int i, const at::Tensor& prediction) override;
   at::Tensor preview(const State& state, const at::Tensor& latents) override;
   at::Tensor decode(const at::Tensor& latents, const Request& request, const RunContext& run) override;
 
  private:
-  struct Row {
-    at::Tensor embeds;  // [1, n, C] on the host: n tokens and no padding
-    bool truncated = false;
-  };
   void encode_texts(const std::vector<Text>& wanted, const Request& request, const RunContext& run);
 
-  Folder folder_;
-  Target target_;
-  Residence residence_;
   std::unique_ptr<T5Encoder> text_encoder_;
-  std::unique_ptr<Transformer> transformer_;
-  std::unique_ptr<VaeDecoder> vae_;
-  TextRows<Text, Row> rows_;
 };
 
 Family family();

@@ -2,7 +2,6 @@
 #include "pipelines/sd3/pipeline.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -60,16 +59,6 @@ SkipGuidance skip_guidance_of(const Folder& folder, const Request& request) {
       number_of(request, "skip_layer_guidance_start"), number_of(request, "skip_layer_guidance_stop")};
   if (!is_guided(request)) skip.layers.clear();
   return skip;
-}
-
-StableDiffusion3::StableDiffusion3(const Request& request, Residence::Available available)
-    : folder_(request),
-      target_(resolve_target(request)),
-      residence_(folder_.components, target_, std::move(available)) {}
-
-void StableDiffusion3::expect(std::vector<Request> requests) {
-  rows_.expect(requests, texts_of);
-  residence_.expect(!requests.empty());
 }
 
 void StableDiffusion3::make_room_to_encode(bool with_t5, const Request& request) {
@@ -134,21 +123,14 @@ Conditioning StableDiffusion3::encode(const Request& request, const RunContext& 
 
 std::unique_ptr<State> StableDiffusion3::prepare(const Request& request, Conditioning conditioning,
                                                  const RunContext& run) {
-  if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
-  residence_.load(transformer_, "transformer", run,
-                  [&](const Weights& w) { return Transformer(w, folder_.transformer); });
   const Geometry geometry(folder_, request);
-  auto state = std::make_unique<Sd3State>();
-  state->sampler = sampler_of(folder_, request);
-  state->steps = int(state->sampler->timesteps().size());
-  state->generator = at::detail::createCPUGenerator(request.seed);
+  auto state = begin<Sd3State>(request, std::move(conditioning), run);
   // Drawn on the CPU whatever the device, in the dtype that it is used in.
   state->latents = at::randn({1, folder_.transformer.in_channels, geometry.height, geometry.width},
-                             state->generator, at::TensorOptions(conditioning.embeds.scalar_type()))
+                             state->generator, at::TensorOptions(state->conditioning.embeds.scalar_type()))
                        .to(target_.device);
   state->guidance_scale = request.guidance_scale.value();
   state->skip = skip_guidance_of(folder_, request);
-  state->conditioning = std::move(conditioning);
   return state;
 }
 
@@ -173,10 +155,6 @@ at::Tensor StableDiffusion3::predict(const State& base, int i, const Forward& fo
   return guided + (cond - (*transformer_)(inputs, skipping)) * state.skip.scale;
 }
 
-void StableDiffusion3::advance(State& state, int i, const at::Tensor& prediction) {
-  state.latents = state.sampler->step(prediction, i, state.latents, state.generator);
-}
-
 at::Tensor StableDiffusion3::preview(const State&, const at::Tensor& latents) {
   return principal_colours(latents);
 }
@@ -186,10 +164,8 @@ at::Tensor StableDiffusion3::decode(const at::Tensor& latents, const Request& re
   const Geometry geometry(folder_, request);
   check_latents(latents.sizes().vec(), {1, folder_.vae.latent_channels, geometry.height, geometry.width});
   const bool tiled = request.vae_tiling == "on";
-  const int64_t peak = decode_peak_bytes(folder_.vae, geometry.decoding(tiled), target_);
-  residence_.make_room_to_decode(peak + (vae_ ? 0 : residence_.bytes("vae")), request, transformer_);
-  residence_.load(vae_, "vae", run, [&](const Weights& w) { return AutoencoderKL(w, folder_.vae); });
-  return decode_picture(*vae_, latents.to(target_.device, target_.dtype), tiled, run);
+  const AutoencoderKL& vae = vae_for(geometry.decoding(tiled), request, run);
+  return decode_picture(vae, latents.to(target_.device, target_.dtype), tiled, run);
 }
 
 }  // namespace sagelab::sd3

@@ -20,12 +20,13 @@ namespace sagelab {
 template <class Text, class Row>
 class TextRows {
  public:
-  // texts_of(request): those of one request.
-  template <class TextsOf>
-  void expect(const std::vector<Request>& requests, const TextsOf& texts_of) {
+  using TextsOf = std::vector<Text> (*)(const Request&);  // those of one request
+  explicit TextRows(TextsOf texts_of) : texts_of_(texts_of) {}
+
+  void expect(const std::vector<Request>& requests) {
     expected_.clear();
     for (const Request& request : requests)
-      for (Text& text : texts_of(request)) expected_.push_back(std::move(text));
+      for (Text& text : texts_of_(request)) expected_.push_back(std::move(text));
   }
 
   // Forgets what is neither wanted nor expected. True where all that is wanted is known.
@@ -90,6 +91,7 @@ class TextRows {
   }
 
  private:
+  TextsOf texts_of_;
   std::map<Text, Row> rows_;
   std::vector<Text> expected_;
 };
