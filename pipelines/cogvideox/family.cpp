@@ -12,7 +12,7 @@
 #include "pipelines/cogvideox/plan.h"
 #include "pipelines/cogvideox/vae/bench.h"
 #include "pipelines/common/checks.h"
-#include "pipelines/common/outlook.h"
+#include "pipelines/common/family/family.h"
 #include "pipelines/common/weights/random_model.h"
 
 namespace sagelab::cogvideox {
@@ -53,13 +53,7 @@ Request resolve(const Request& request) {
   fill_defaults(r, folder);
   check_numbers(r);
   check_sizes(r, folder);
-  sampler_of(folder, r);
-  settle(r, {.problems =
-                 [&](const Request& asked, const Target& target) {
-                   return std::vector{attention_problem(folder, asked, target)};
-                 },
-             .peaks = [&](const Request& asked,
-                          int64_t available) { return peak_by_phase(folder, asked, available); }});
+  settle_for(folder, r);
   return r;
 }
 
@@ -159,17 +153,13 @@ const std::vector<Option>& options() {
 }
 
 Family family() {
-  Family f;
+  Family f = make_family<Folder, CogVideoX>(component_table);
   f.name = "cogvideox";
   f.class_name = "CogVideoXPipeline";
   f.help = "CogVideoX 2B, 5B and 1.5: text to video";
-  f.options = []() -> const std::vector<Option>& { return options(); };
+  f.options = options;
   f.resolve = resolve;
   f.fit = fit;
-  f.plan = [](const Request& request) { return plan(Folder(request), request); };
-  f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
-    return std::make_unique<CogVideoX>(request);
-  };
   for (const Variant& variant : released()) f.variants.push_back(variant.name);
   f.variant_dtype = [](const std::string& name) { return std::string(variant_of(name).dtype); };
   f.bench = bench;
@@ -178,7 +168,6 @@ Family family() {
     return bench_vae({(v.num_frames - 1) / kVaeTemporal + 1, v.height / kVaeSpatial, v.width / kVaeSpatial},
                      target);
   };
-  set_components(f, component_table);
   return f;
 }
 

@@ -38,7 +38,7 @@ Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, 
 int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
   const TransformerConfig& c = folder.transformer;
   const int64_t x = s.batch * s.rows * c.dim() * s.element;
-  const attention::Problem problem = attention_problem(folder, request, target);
+  const attention::Problem problem = attention_problems(folder, request, target).front();
   const int64_t most = joint_bytes(request, problem, c.rotary);
   const int64_t narrow = folder.components.narrow_bytes("transformer", target, 2 * x);
   return std::max(5 * x + most, (c.gated_ff ? 13 : 6) * x + narrow) + 2 * s.latents;
@@ -46,7 +46,7 @@ int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& reque
 
 int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
   const int64_t x = s.batch * s.rows * folder.transformer.dim() * s.element;
-  const attention::Problem problem = attention_problem(folder, request, target);
+  const attention::Problem problem = attention_problems(folder, request, target).front();
   const int64_t captured = 5 * x + captured_bytes(problem, folder.transformer.rotary, x) + 2 * s.latents;
   return std::max<int64_t>(0, captured - forward_bytes(folder, s, request, target));
 }
@@ -64,17 +64,12 @@ std::span<const Component> component_table() {
   return kTable;
 }
 
-attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target) {
+std::vector<attention::Problem> attention_problems(const Folder& folder, const Request& request,
+                                                   const Target& target) {
   const TransformerConfig& c = folder.transformer;
   const Geometry g(folder, request);
-  attention::Problem problem;
-  problem.batch = is_guided(request) ? 2 : 1;
-  problem.heads = problem.kv_heads = c.heads;
-  problem.q_len = problem.kv_len = g.text_tokens + g.video_tokens;
-  problem.head_dim = c.head_dim;
-  problem.dtype = target.dtype;
-  problem.device = target.device;
-  return problem;
+  const int64_t batch = is_guided(request) ? 2 : 1, rows = g.text_tokens + g.video_tokens;
+  return {{batch, c.heads, c.heads, rows, rows, c.head_dim, target.dtype, target.device}};
 }
 
 std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request,
@@ -112,7 +107,7 @@ Plan plan(const Folder& folder, const Request& request) {
   const Sizes sizes = sizes_of(folder, g, request, target);
   const int64_t qkv_bytes = 3 * sizes.batch * sizes.rows * folder.transformer.dim() * sizes.element;
   for (int layer = 0; layer < plan.layers; ++layer) plan.calls.push_back({layer, qkv_bytes});
-  plan.problems = {attention_problem(folder, request, target)};
+  plan.problems = attention_problems(folder, request, target);
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.frames, folder.transformer.in_channels, g.height, g.width};
   plan.components = folder.components.listed(target);

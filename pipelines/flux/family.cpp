@@ -5,6 +5,7 @@
 
 #include "attention/error.h"
 #include "pipelines/common/checks.h"
+#include "pipelines/common/family/family.h"
 #include "pipelines/common/weights/random_model.h"
 #include "pipelines/flux/pipeline.h"
 #include "pipelines/flux/plan.h"
@@ -33,13 +34,7 @@ Request resolve(const Request& request) {
   fill_picture(r, {kSampleSize * folder.vae.spatial_compression(), kSteps, kGuidance}, options());
   check_numbers(r);
   check_picture(r, unit_of(folder));
-  sampler_of(folder, r);
-  settle(r, {.problems =
-                 [&](const Request& asked, const Target& target) {
-                   return std::vector{attention_problem(folder, asked, target)};
-                 },
-             .peaks = [&](const Request& asked,
-                          int64_t available) { return peak_by_phase(folder, asked, available); }});
+  settle_for(folder, r);
   return r;
 }
 
@@ -105,22 +100,17 @@ const std::vector<Option>& options() {
 }
 
 Family family() {
-  Family f;
+  Family f = make_family<Folder, Flux>(component_table);
   f.name = "flux";
   f.class_name = "FluxPipeline";
   f.help = "FLUX.1 schnell and dev: text to image";
-  f.options = []() -> const std::vector<Option>& { return options(); };
+  f.options = options;
   f.resolve = resolve;
   f.fit = [](const Request& request) { return fit_picture(request, unit_of(Folder(request))); };
-  f.plan = [](const Request& request) { return plan(Folder(request), request); };
-  f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
-    return std::make_unique<Flux>(request);
-  };
   for (const Variant& variant : kVariants) f.variants.push_back(variant.name);
   f.variant_dtype = [](const std::string&) { return std::string("bf16"); };
   f.bench = bench;
   f.bench_vae = [](const std::string&, const Target& target) { return bench_picture_vae(target); };
-  set_components(f, component_table);
   return f;
 }
 

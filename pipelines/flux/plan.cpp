@@ -53,13 +53,13 @@ Sizes sizes_of(const Folder& folder, const Geometry& g, const Request& request, 
 // X) and what the backend takes; or, q, k and v freed, the feed-forward's hidden rows (4 X) before they are
 // copied to their place, and what an 8-bit weight takes, whose rounded rows are X of half the size.
 int64_t forward_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
-  const int64_t backend = joint_bytes(request, attention_problem(folder, request, target), true);
+  const int64_t backend = joint_bytes(request, attention_problems(folder, request, target).front(), true);
   const int64_t narrow = folder.components.narrow_bytes("transformer", target, s.x / 2);
   return std::max(10 * s.x + backend, 11 * s.x + narrow) + 3 * s.tokens;
 }
 
 int64_t capture_bytes(const Folder& folder, const Sizes& s, const Request& request, const Target& target) {
-  const attention::Problem problem = attention_problem(folder, request, target);
+  const attention::Problem problem = attention_problems(folder, request, target).front();
   const int64_t captured = 10 * s.x + captured_bytes(problem, true, s.x) + 3 * s.tokens;
   return std::max<int64_t>(0, captured - forward_bytes(folder, s, request, target));
 }
@@ -109,15 +109,11 @@ Geometry::Geometry(const Folder& folder, const Request& request) {
   text_tokens = std::get<int64_t>(option_value(request, options(), "max_sequence_length"));
 }
 
-attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target) {
-  attention::Problem problem;
-  problem.batch = 1;
-  problem.heads = problem.kv_heads = folder.transformer.heads;
-  problem.q_len = problem.kv_len = Geometry(folder, request).rows();
-  problem.head_dim = folder.transformer.head_dim;
-  problem.dtype = target.dtype;
-  problem.device = target.device;
-  return problem;
+std::vector<attention::Problem> attention_problems(const Folder& folder, const Request& request,
+                                                   const Target& target) {
+  const TransformerConfig& c = folder.transformer;
+  const int64_t rows = Geometry(folder, request).rows();
+  return {{1, c.heads, c.heads, rows, rows, c.head_dim, target.dtype, target.device}};
 }
 
 Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available) {
@@ -158,7 +154,7 @@ Plan plan(const Folder& folder, const Request& request) {
   const Sizes sizes = sizes_of(folder, g, request, target);
   for (int i = 0; i < forwards; ++i)
     for (int layer = 0; layer < plan.layers; ++layer) plan.calls.push_back({layer, 3 * sizes.x});
-  plan.problems = {attention_problem(folder, request, target)};
+  plan.problems = attention_problems(folder, request, target);
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.grid.tokens(), c.in_channels};
   plan.components = folder.components.listed(target);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <vector>
 
 #include "attention/attention.h"
 #include "pipelines/common/components.h"
@@ -47,7 +48,8 @@ std::span<const Component> component_table();
 Plan plan(const Folder& folder, const Request& request);
 // available: bytes that tensors may take in all.
 Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available);
-// The one attention problem that every block of a resolved request has.
-attention::Problem attention_problem(const Folder& folder, const Request& request, const Target& target);
+// What its forwards ask of attention: the one that every block has.
+std::vector<attention::Problem> attention_problems(const Folder& folder, const Request& request,
+                                                   const Target& target);
 
 }  // namespace sagelab::flux

@@ -5,6 +5,7 @@
 
 #include "attention/error.h"
 #include "pipelines/common/checks.h"
+#include "pipelines/common/family/family.h"
 #include "pipelines/common/weights/random_model.h"
 #include "pipelines/mochi/pipeline.h"
 #include "pipelines/mochi/vae/bench.h"
@@ -25,11 +26,7 @@ Request resolve(const Request& request) {
   fill_video(r, {kHeight, kWidth, kFrames, kSteps, kGuidance, kFps}, options());
   check_numbers(r);
   check_video(r, folder.units());
-  sampler_of(folder, r);
-  settle(r, {.problems = [&](const Request& asked,
-                             const Target& target) { return attention_problems(folder, asked, target); },
-             .peaks = [&](const Request& asked,
-                          int64_t available) { return peak_by_phase(folder, asked, available); }});
+  settle_for(folder, r);
   return r;
 }
 
@@ -67,22 +64,17 @@ const std::vector<Option>& options() {
 }
 
 Family family() {
-  Family f;
+  Family f = make_family<Folder, Mochi>(component_table);
   f.name = "mochi";
   f.class_name = "MochiPipeline";
   f.help = "Mochi 1: text to video";
-  f.options = []() -> const std::vector<Option>& { return options(); };
+  f.options = options;
   f.resolve = resolve;
   f.fit = [](const Request& request) { return fit_video(request, Folder(request).units()); };
-  f.plan = [](const Request& request) { return plan(Folder(request), request); };
-  f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
-    return std::make_unique<Mochi>(request);
-  };
   f.variants = {kVariant};
   f.variant_dtype = [](const std::string&) { return std::string("bf16"); };
   f.bench = bench;
   f.bench_vae = [](const std::string&, const Target& target) { return bench_vae(target); };
-  set_components(f, component_table);
   return f;
 }
 

@@ -7,6 +7,7 @@
 
 #include "attention/error.h"
 #include "pipelines/common/checks.h"
+#include "pipelines/common/family/family.h"
 #include "pipelines/common/weights/random_model.h"
 #include "pipelines/image/bench.h"
 #include "pipelines/image/picture.h"
@@ -49,11 +50,7 @@ Request resolve(const Request& request) {
   check_picture(r, folder.unit());
   check_positions(r, folder);
   check_clip_skip(r, folder);
-  sampler_of(folder, r);
-  settle(r, {.problems = [&](const Request& asked,
-                             const Target& target) { return attention_problems(folder, asked, target); },
-             .peaks = [&](const Request& asked,
-                          int64_t available) { return peak_by_phase(folder, asked, available); }});
+  settle_for(folder, r);
   return r;
 }
 
@@ -148,22 +145,17 @@ const std::vector<Option>& options() {
 }
 
 Family family() {
-  Family f;
+  Family f = make_family<Folder, StableDiffusion3>(component_table);
   f.name = "sd3";
   f.class_name = "StableDiffusion3Pipeline";
   f.help = "Stable Diffusion 3 and 3.5: text to image";
-  f.options = []() -> const std::vector<Option>& { return options(); };
+  f.options = options;
   f.resolve = resolve;
   f.fit = [](const Request& request) { return fit_picture(request, Folder(request).unit()); };
-  f.plan = [](const Request& request) { return plan(Folder(request), request); };
-  f.open = [](const Request& request, const RunContext&) -> std::unique_ptr<Pipeline> {
-    return std::make_unique<StableDiffusion3>(request);
-  };
   for (const Variant& variant : released()) f.variants.push_back(variant.name);
   f.variant_dtype = [](const std::string& name) { return std::string(variant_of(name).dtype); };
   f.bench = bench;
   f.bench_vae = [](const std::string&, const Target& target) { return bench_picture_vae(target); };
-  set_components(f, component_table);
   return f;
 }
 
