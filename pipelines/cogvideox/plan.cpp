@@ -5,9 +5,8 @@
 #include <string_view>
 
 #include "pipelines/cogvideox/pipeline.h"
-#include "pipelines/common/outlook.h"
+#include "pipelines/common/family/family.h"
 #include "pipelines/common/prompts/encoders.h"
-#include "pipelines/footprint.h"
 #include "pipelines/text/original.h"
 
 namespace sagelab::cogvideox {
@@ -72,46 +71,36 @@ std::vector<attention::Problem> attention_problems(const Folder& folder, const R
   return {{batch, c.heads, c.heads, rows, rows, c.head_dim, target.dtype, target.device}};
 }
 
-std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request,
-                                                           int64_t available) {
+Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available) {
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
   const Components& parts = folder.components;
-  Needs needs;
-  const EncoderBytes t5 = t5_bytes(parts, "text_encoder", folder.text, g.text_tokens, target);
-  needs.encoders = t5.weights;
-  needs.transformer = parts.bytes("transformer", target);
-  needs.vae = parts.bytes("vae", target);
-  needs.encode = s.embeds + t5.beside;
-  needs.denoise = s.embeds + s.rope + 2 * s.latents + forward_bytes(folder, s, request, target);
-  needs.decode = s.embeds + 2 * s.latents +
-                 decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  Needs needs =
+      needs_of(parts, t5_bytes(parts, "text_encoder", folder.text, g.text_tokens, target), s.embeds, target);
+  needs.denoise += s.rope + 2 * s.latents + forward_bytes(folder, s, request, target);
+  needs.decode +=
+      2 * s.latents + decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
   return peaks_of(needs, request, available);
 }
 
 Plan plan(const Folder& folder, const Request& request) {
-  folder.components.check();
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
-  Plan plan;
+  Plan plan = begin_plan(folder, request);
   plan.text_tokens = g.text_tokens;
   plan.tokens = g.text_tokens + g.video_tokens;
   const auto tokenizer = open_t5_tokenizer(folder.root / "tokenizer");
   plan.prompt_tokens = tokens_of(folder, *tokenizer, request.prompt, g.text_tokens).length;
   if (is_guided(request)) tokens_of(folder, *tokenizer, request.negative_prompt, g.text_tokens);
   plan.flops_per_forward = flops(folder.transformer, g.extent());
-  plan.steps = int(sampler_of(folder, request)->timesteps().size());
   plan.forwards = plan.steps * (is_guided(request) ? 2 : 1);
   plan.layers = int(folder.transformer.layers);
   const Sizes sizes = sizes_of(folder, g, request, target);
   const int64_t qkv_bytes = 3 * sizes.batch * sizes.rows * folder.transformer.dim() * sizes.element;
   for (int layer = 0; layer < plan.layers; ++layer) plan.calls.push_back({layer, qkv_bytes});
-  plan.problems = attention_problems(folder, request, target);
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.frames, folder.transformer.in_channels, g.height, g.width};
-  plan.components = folder.components.listed(target);
-  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;
 }
 

@@ -4,12 +4,11 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "attention/attention.h"
 #include "pipelines/common/components.h"
+#include "pipelines/common/outlook.h"
 #include "pipelines/registry.h"
 
 namespace sagelab::cogvideox {
@@ -22,8 +21,7 @@ std::span<const Component> component_table();
 // Peaks, tokens and operations of a resolved request.
 Plan plan(const Folder& folder, const Request& request);
 // available: bytes that tensors may take in all.
-std::vector<std::pair<std::string, int64_t>> peak_by_phase(const Folder& folder, const Request& request,
-                                                           int64_t available);
+Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t available);
 // What its forwards ask of attention: the one that every block has.
 std::vector<attention::Problem> attention_problems(const Folder& folder, const Request& request,
                                                    const Target& target);

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <string_view>
 
+#include "pipelines/common/family/family.h"
 #include "pipelines/common/folder.h"
 #include "pipelines/common/prompts/encoders.h"
 #include "pipelines/flux/original.h"
 #include "pipelines/flux/pipeline.h"
-#include "pipelines/footprint.h"
 #include "pipelines/image/original.h"
 #include "pipelines/text/original.h"
 
@@ -121,44 +121,35 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
   const Components& parts = folder.components;
-  Needs needs;
   const EncoderBytes encoders =
       peak_of_encoders({clip_bytes(parts, "text_encoder", folder.clip, folder.clip.max_positions, target),
                         t5_bytes(parts, "text_encoder_2", folder.t5, g.text_tokens, target)},
                        request);
-  needs.encoders = encoders.weights;
-  needs.transformer = parts.bytes("transformer", target);
-  needs.vae = parts.bytes("vae", target);
-  needs.encode = s.conditioning + encoders.beside;
-  needs.denoise = s.conditioning + s.rope + 2 * s.tokens + forward_bytes(folder, s, request, target);
-  needs.decode = s.conditioning + 3 * s.tokens +
-                 decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  Needs needs = needs_of(parts, encoders, s.conditioning, target);
+  needs.denoise += s.rope + 2 * s.tokens + forward_bytes(folder, s, request, target);
+  needs.decode +=
+      3 * s.tokens + decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
   return peaks_of(needs, request, available);
 }
 
 Plan plan(const Folder& folder, const Request& request) {
-  folder.components.check();
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const TransformerConfig& c = folder.transformer;
-  Plan plan;
+  Plan plan = begin_plan(folder, request);
   plan.text_tokens = g.text_tokens;
   plan.tokens = g.rows();
   const Tokenizers tokenizers(folder);
   for (const Texts& texts : texts_of(request)) plan.prompt_tokens = tokenizers(texts).t5.length;
   plan.flops_per_forward = flops(c, g.grid.tokens(), g.text_tokens);
-  plan.steps = int(sampler_of(folder, request)->timesteps().size());
   const int forwards = is_guided(request) ? 2 : 1;
   plan.forwards = plan.steps * forwards;
   plan.layers = int(c.blocks());
   const Sizes sizes = sizes_of(folder, g, request, target);
   for (int i = 0; i < forwards; ++i)
     for (int layer = 0; layer < plan.layers; ++layer) plan.calls.push_back({layer, 3 * sizes.x});
-  plan.problems = attention_problems(folder, request, target);
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
   plan.latent_shape = {1, g.grid.tokens(), c.in_channels};
-  plan.components = folder.components.listed(target);
-  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;
 }
 

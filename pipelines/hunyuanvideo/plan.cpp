@@ -6,10 +6,10 @@
 #include <string>
 #include <string_view>
 
+#include "pipelines/common/family/family.h"
 #include "pipelines/common/folder.h"
 #include "pipelines/common/prompts/encoders.h"
 #include "pipelines/common/text_memory.h"
-#include "pipelines/footprint.h"
 #include "pipelines/hunyuanvideo/pipeline.h"
 #include "pipelines/text/original.h"
 
@@ -173,29 +173,22 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
       peak_of_encoders({llama_bytes(folder, kTemplateRows + g.text_tokens, target),
                         clip_bytes(parts, "text_encoder_2", folder.clip, folder.clip_rows(), target)},
                        request);
-  Needs needs;
-  needs.encoders = encoders.weights;
-  needs.transformer = parts.bytes("transformer", target);
-  needs.vae = parts.bytes("vae", target);
-  needs.encode = s.conditioning + encoders.beside;
-  needs.denoise = s.conditioning + s.rope + 2 * s.latents + forward_bytes(folder, s, request, target);
-  needs.decode =
-      s.conditioning + 3 * s.latents + decode_peak_bytes(folder.vae, decoding_of(g, request), target);
+  Needs needs = needs_of(parts, encoders, s.conditioning, target);
+  needs.denoise += s.rope + 2 * s.latents + forward_bytes(folder, s, request, target);
+  needs.decode += 3 * s.latents + decode_peak_bytes(folder.vae, decoding_of(g, request), target);
   return peaks_of(needs, request, available);
 }
 
 Plan plan(const Folder& folder, const Request& request) {
-  folder.components.check();
   const VideoSizes g = sizes_of(folder, request);
   const Target target = resolve_target(request);
   const TransformerConfig& c = folder.transformer;
-  Plan plan;
+  Plan plan = begin_plan(folder, request);
   plan.text_tokens = g.text_tokens;
   plan.tokens = g.rows();
   const Tokenizers tokenizers(folder);
   for (const Text& text : texts_of(request)) plan.prompt_tokens = tokenizers(text).rows();
   plan.flops_per_forward = flops(c, g.grid.tokens(), g.text_tokens);
-  plan.steps = int(sampler_of(folder, request)->timesteps().size());
   const int forwards = is_guided(request) ? 2 : 1;
   plan.forwards = plan.steps * forwards;
   plan.layers = int(c.blocks());
@@ -203,11 +196,8 @@ Plan plan(const Folder& folder, const Request& request) {
   for (int i = 0; i < forwards; ++i)
     for (int layer = 0; layer < plan.layers; ++layer)
       plan.calls.push_back({layer, 3 * (layer < c.refiner_layers ? bytes.text : bytes.x)});
-  plan.problems = attention_problems(folder, request, target);
   plan.capture_bytes = capture_bytes(folder, bytes, request, target);
   plan.latent_shape = g.latents();
-  plan.components = folder.components.listed(target);
-  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;
 }
 

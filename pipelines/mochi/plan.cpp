@@ -6,10 +6,10 @@
 #include <algorithm>
 
 #include "attention/error.h"
+#include "pipelines/common/family/family.h"
 #include "pipelines/common/folder.h"
 #include "pipelines/common/joint/blocks.h"
-#include "pipelines/common/text_memory.h"
-#include "pipelines/footprint.h"
+#include "pipelines/common/prompts/encoders.h"
 #include "pipelines/mochi/pipeline.h"
 #include "pipelines/text/original.h"
 
@@ -161,30 +161,23 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   const Target target = resolve_target(request);
   const Bytes s = bytes_of(folder, g, request, target);
   const Components& parts = folder.components;
-  Needs needs;
-  needs.encoders = parts.bytes("text_encoder", target);
-  needs.transformer = parts.bytes("transformer", target);
-  needs.vae = parts.bytes("vae", target);
-  needs.encode = s.conditioning + t5_encode_bytes(folder.text, g.text_tokens, target) +
-                 parts.narrow_bytes("text_encoder", target, g.text_tokens * folder.text.d_ff);
-  needs.denoise = s.conditioning + s.positions + 2 * s.latents + forward_bytes(folder, s, request, target);
-  needs.decode =
-      s.conditioning + 3 * s.latents + decode_peak_bytes(folder.vae, decoding_of(g, request), target);
+  Needs needs = needs_of(parts, t5_bytes(parts, "text_encoder", folder.text, g.text_tokens, target),
+                         s.conditioning, target);
+  needs.denoise += s.positions + 2 * s.latents + forward_bytes(folder, s, request, target);
+  needs.decode += 3 * s.latents + decode_peak_bytes(folder.vae, decoding_of(g, request), target);
   return peaks_of(needs, request, available);
 }
 
 Plan plan(const Folder& folder, const Request& request) {
-  folder.components.check();
   const VideoSizes g = sizes_of(folder, request);
   const Target target = resolve_target(request);
   const TransformerConfig& c = folder.transformer;
-  Plan plan;
+  Plan plan = begin_plan(folder, request);
   plan.text_tokens = g.text_tokens;
   plan.tokens = g.rows();
   const TextTokenizer tokenizer(folder);
   for (const Text& text : texts_of(request)) plan.prompt_tokens = tokenizer(text).length;
   plan.flops_per_forward = flops(c, g.grid.tokens(), g.text_tokens);
-  plan.steps = int(sampler_of(folder, request)->timesteps().size());
   const int forwards = is_guided(request) ? 2 : 1;
   plan.forwards = plan.steps * forwards;
   plan.layers = int(c.layers);
@@ -192,11 +185,8 @@ Plan plan(const Folder& folder, const Request& request) {
   for (int i = 0; i < forwards; ++i)
     for (int layer = 0; layer < plan.layers; ++layer)
       plan.calls.push_back({layer, 2 * bytes.rows + (layer + 1 < plan.layers ? bytes.rows : bytes.video)});
-  plan.problems = attention_problems(folder, request, target);
   plan.capture_bytes = capture_bytes(folder, bytes, request, target);
   plan.latent_shape = g.latents();
-  plan.components = folder.components.listed(target);
-  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;
 }
 

@@ -7,9 +7,9 @@
 #include <string_view>
 
 #include "attention/error.h"
+#include "pipelines/common/family/family.h"
 #include "pipelines/common/folder.h"
 #include "pipelines/common/prompts/encoders.h"
-#include "pipelines/footprint.h"
 #include "pipelines/image/original.h"
 #include "pipelines/sd3/original.h"
 #include "pipelines/sd3/pipeline.h"
@@ -211,25 +211,19 @@ Peaks peak_by_phase(const Folder& folder, const Request& request, int64_t availa
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const Sizes s = sizes_of(folder, g, request, target);
-  const Components& parts = folder.components;
-  Needs needs;
-  const EncoderBytes encoders = encoder_bytes(folder, g, request, target);
-  needs.encoders = encoders.weights;
-  needs.transformer = parts.bytes("transformer", target);
-  needs.vae = parts.bytes("vae", target);
-  needs.encode = s.conditioning + encoders.beside;
-  needs.denoise = s.conditioning + 2 * s.latents + forward_bytes(folder, s, request, target);
-  needs.decode = s.conditioning + 3 * s.latents +
-                 decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
+  Needs needs =
+      needs_of(folder.components, encoder_bytes(folder, g, request, target), s.conditioning, target);
+  needs.denoise += 2 * s.latents + forward_bytes(folder, s, request, target);
+  needs.decode +=
+      3 * s.latents + decode_peak_bytes(folder.vae, g.decoding(request.vae_tiling == "on"), target);
   return peaks_of(needs, request, available);
 }
 
 Plan plan(const Folder& folder, const Request& request) {
-  folder.components.check();
   const Geometry g(folder, request);
   const Target target = resolve_target(request);
   const TransformerConfig& c = folder.transformer;
-  Plan plan;
+  Plan plan = begin_plan(folder, request);
   plan.text_tokens = g.text_tokens;
   plan.tokens = g.rows();
   const Tokenizers tokenizers(folder);
@@ -238,7 +232,6 @@ Plan plan(const Folder& folder, const Request& request) {
     plan.prompt_tokens = tokens.t5 ? tokens.t5->length : tokens.clip_l.length;
   }
   plan.flops_per_forward = flops(c, g.image_tokens, g.text_tokens);
-  plan.steps = int(sampler_of(folder, request)->timesteps().size());
   plan.layers = int(c.layers);
   Sizes sizes = sizes_of(folder, g, request, target);
   plan.capture_bytes = capture_bytes(folder, sizes, request, target);
@@ -250,12 +243,9 @@ Plan plan(const Folder& folder, const Request& request) {
     sizes.x /= sizes.batch, sizes.image /= sizes.batch;
     add_calls(plan, c, sizes, &skip, skipping);
   }
-  plan.problems = attention_problems(folder, request, target);
   plan.latent_shape = {1, c.in_channels, g.height, g.width};
-  plan.components = folder.components.listed(target);
   if (drops_t5(request))
     std::erase_if(plan.components, [](const Plan::Component& c) { return c.name == "text_encoder_3"; });
-  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
   return plan;
 }
 

@@ -8,6 +8,7 @@
 
 #include "pipelines/common/components.h"
 #include "pipelines/common/outlook.h"
+#include "pipelines/footprint.h"
 #include "pipelines/registry.h"
 
 namespace sagelab {
@@ -22,6 +23,19 @@ Family make_family(std::span<const Component> (*table)()) {
   };
   set_components(family, table);
   return family;
+}
+
+// What every plan begins with. Throws sagelab::Error where the folder's weights are not those of its configs.
+template <class Folder>
+Plan begin_plan(const Folder& folder, const Request& request) {
+  folder.components.check();
+  const Target target = resolve_target(request);
+  Plan plan;
+  plan.steps = int(sampler_of(folder, request)->timesteps().size());
+  plan.problems = attention_problems(folder, request, target);
+  plan.components = folder.components.listed(target);
+  plan.peak_by_phase = peak_by_phase(folder, request, memory_for_tensors(target.device));
+  return plan;
 }
 
 // The end of resolve(): settle(), once the sampler takes the request.

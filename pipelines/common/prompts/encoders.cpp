@@ -30,4 +30,15 @@ EncoderBytes peak_of_encoders(const std::vector<EncoderBytes>& encoders, const R
   return peak;
 }
 
+Needs needs_of(const Components& parts, const EncoderBytes& encoders, int64_t conditioning,
+               const Target& target) {
+  Needs needs;
+  needs.encoders = encoders.weights;
+  needs.transformer = parts.bytes("transformer", target);
+  needs.vae = parts.bytes("vae", target);
+  needs.encode = conditioning + encoders.beside;
+  needs.denoise = needs.decode = conditioning;
+  return needs;
+}
+
 }  // namespace sagelab
