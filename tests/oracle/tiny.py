@@ -17,12 +17,13 @@ PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "sentencepiece",
 
 
 def stamp(here, scripts):
-    """Changes when a script that made a folder does, or a package under it."""
+    """Changes when a script that made a folder does, or a package under it, and where there is a GPU."""
     digest = hashlib.sha256()
     for script in ("../tiny.py", *scripts):
         digest.update((here / script).read_bytes())
     for package in PACKAGES:
         digest.update(f"{package}={importlib.metadata.version(package)}".encode())
+    digest.update(f"cuda={torch.cuda.is_available()}".encode())
     return digest.hexdigest()
 
 

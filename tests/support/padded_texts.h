@@ -7,7 +7,6 @@
 
 #include <map>
 #include <string>
-#include <tuple>
 
 #include "tests/support/transformer_parity.h"
 
@@ -42,22 +41,6 @@ inline void expect_every_mutant_fails(const std::map<std::string, at::Tensor>& o
     const double allowed = key.starts_with("far.") ? 0 : tolerance(dump, key, kBound);
     EXPECT_LE(relative_l2(ours.at(key), dump[key]), allowed);
     EXPECT_GT(relative_l2(ours.at(key), wrong), 2 * allowed) << label << " is within reach of the bound";
-  }
-}
-
-// Against the fp32 truth, half precision loses no more here than in diffusers on the same device. run_on: the
-// output of a forward there.
-template <class RunOn>
-void expect_half_precision_loses_no_more(const Dump& dump, const RunOn& run_on) {
-  for (const auto& [key, device, dtype] : {std::tuple{"bf16.cpu", at::kCPU, at::kBFloat16},
-                                           {"fp16.cpu", at::kCPU, at::kHalf},
-                                           {"bf16.cuda", at::kCUDA, at::kBFloat16},
-                                           {"fp16.cuda", at::kCUDA, at::kHalf}}) {
-    if (device == at::kCUDA && !dump.has(key)) continue;  // made without a GPU
-    const at::Tensor output = run_on(Target{device, dtype});
-    EXPECT_EQ(output.scalar_type(), dtype);
-    EXPECT_EQ(output.device().type(), device);
-    expect_no_more_loss(output, dump, key);
   }
 }
 

@@ -172,7 +172,7 @@ TEST_P(TransformerParity, HalfPrecisionLosesNoMoreThanDiffusers) {
                                            {"fp16.cpu", at::kCPU, at::kHalf},
                                            {"bf16.cuda", at::kCUDA, at::kBFloat16},
                                            {"fp16.cuda", at::kCUDA, at::kHalf}}) {
-    if (device == at::kCUDA && !theirs.has(key)) continue;  // made without a GPU
+    if (device == at::kCUDA && !at::hasCUDA()) continue;
     const Model model = Model::open(folder(), {device, dtype});
     const at::Tensor output = run(model, inputs_of(dump_, "forward.", model.config, {device, dtype}));
     EXPECT_EQ(output.scalar_type(), dtype);
