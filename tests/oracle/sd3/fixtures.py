@@ -52,6 +52,12 @@ SPECS = {
                     attention_head_dim=8, joint_attention_dim=28, caption_projection_dim=40, pooled_projection_dim=12,
                     pos_embed_max_size=7, qk_norm="rms_norm", dual_attention_layers=[1]),
         batch=3, height=15, width=9, text=1, skip=[0], residual=0.03),
+    # Heads of the released size, which quantized attention takes.
+    "wide_heads": dict(
+        config=dict(sample_size=16, in_channels=4, out_channels=4, num_layers=2, num_attention_heads=2,
+                    attention_head_dim=64, joint_attention_dim=24, caption_projection_dim=128, pooled_projection_dim=12,
+                    pos_embed_max_size=16, qk_norm="rms_norm", dual_attention_layers=[0]),
+        batch=2, height=12, width=16, text=6, skip=[1], residual=0.03),
 }
 
 

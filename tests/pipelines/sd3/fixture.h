@@ -11,7 +11,7 @@
 
 namespace sagelab::sd3 {
 
-inline constexpr const char* kFixtureNames[] = {"sd3", "large", "medium", "odd_config"};
+inline constexpr const char* kFixtureNames[] = {"sd3", "large", "medium", "odd_config", "wide_heads"};
 using testing::kBound;
 using testing::kStem;
 using testing::run;

@@ -11,6 +11,7 @@
 #include "attention/error.h"
 #include "tests/pipelines/sd3/fixture.h"
 #include "tests/support/joint_only.h"
+#include "tests/support/transformer_habits.h"
 
 namespace sagelab::sd3 {
 namespace {
@@ -116,7 +117,7 @@ TEST_P(TransformerParity, NamesAndShapesOnMetaAreTheFiles) {
 TEST_P(TransformerParity, EveryMutantFails) {
   const Dump mutants(testing::fixture("sd3", GetParam()) / "mutants.safetensors");
   static const std::map<std::string, size_t> kLeast = {
-      {"sd3", 140}, {"large", 164}, {"medium", 242}, {"odd_config", 127}};
+      {"sd3", 140}, {"large", 164}, {"medium", 242}, {"odd_config", 127}, {"wide_heads", 127}};
   EXPECT_GE(mutants.tensors().size(), kLeast.at(GetParam())) << "a list that shrinks must be noticed";
   const at::Tensor output = run(open(GetParam()), inputs_of(dump_));
   const double allowed = testing::tolerance(dump_, "output", kBound);
@@ -125,31 +126,56 @@ TEST_P(TransformerParity, EveryMutantFails) {
     EXPECT_GT(relative_l2(output, wrong), 2 * allowed) << label << " is within reach of the bound";
 }
 
+TEST_P(TransformerParity, RandomWeightsRun) {
+  testing::expect_random_weights_run<Transformer>(
+      config_of(GetParam()), dump_, [&](const Target& target) { return inputs_of(dump_, target); });
+}
+
 INSTANTIATE_TEST_SUITE_P(Sd3, TransformerParity, ::testing::ValuesIn(kFixtureNames),
                          [](const auto& info) { return std::string(info.param); });
 
-int64_t parameters_of(const nlohmann::json& values) {
+TEST(Sd3Attention, QuantizedAttentionIsNear) {
+  const Dump dump = dump_of("wide_heads");
+  testing::expect_quantized_attention_is_near(open("wide_heads"), inputs_of(dump), dump);
+}
+
+TransformerConfig released(nlohmann::json values) {
+  values["qk_norm"] = "rms_norm";
   Config file(values, "config.json");
+  return TransformerConfig(file);
+}
+
+TransformerConfig large() {
+  return released({{"num_layers", 38},
+                   {"num_attention_heads", 38},
+                   {"caption_projection_dim", 2432},
+                   {"pos_embed_max_size", 192}});
+}
+
+TransformerConfig medium() {
+  return released({{"num_layers", 24},
+                   {"num_attention_heads", 24},
+                   {"caption_projection_dim", 1536},
+                   {"pos_embed_max_size", 384},
+                   {"dual_attention_layers", {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}});
+}
+
+int64_t parameters_of(const TransformerConfig& config) {
   int64_t sum = 0;
-  for (const auto& [name, shape] : testing::asked_for<Transformer>(TransformerConfig(file)))
+  for (const auto& [name, shape] : testing::asked_for<Transformer>(config))
     if (name != "pos_embed.pos_embed") sum += c10::multiply_integers(shape);
   return sum;
 }
 
 TEST(Sd3Parameters, AreThoseOfTheReleasedModels) {
-  EXPECT_EQ(parameters_of({{"num_layers", 38},
-                           {"num_attention_heads", 38},
-                           {"caption_projection_dim", 2432},
-                           {"pos_embed_max_size", 192},
-                           {"qk_norm", "rms_norm"}}),
-            8'056'627'520);
-  EXPECT_EQ(parameters_of({{"num_layers", 24},
-                           {"num_attention_heads", 24},
-                           {"caption_projection_dim", 1536},
-                           {"pos_embed_max_size", 384},
-                           {"qk_norm", "rms_norm"},
-                           {"dual_attention_layers", {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}}),
-            2'243'171'520);
+  EXPECT_EQ(parameters_of(large()), 8'056'627'520);
+  EXPECT_EQ(parameters_of(medium()), 2'243'171'520);
+}
+
+// At 1024 x 1024, of 77 + 256 text tokens.
+TEST(Sd3Flops, AreThoseOfTheReleasedModels) {
+  EXPECT_NEAR(flops(large(), 4096, 333), 31.1e12, 0.1e12);
+  EXPECT_NEAR(flops(medium(), 4096, 333), 11.2e12, 0.1e12);
 }
 
 TEST(Sd3Config, RefusesByName) {
