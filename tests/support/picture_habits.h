@@ -53,6 +53,20 @@ inline void expect_preview(const Family& family, Request request, at::IntArrayRe
   EXPECT_GT((pixels_of(*seen.front()).to(at::kInt) - last).abs().max().item<int>(), 1);
 }
 
+// A scale alone guides, by an empty prompt; diffusers would not guide then. request: unresolved; dump: of one
+// whose negative prompt is given, and empty.
+inline void expect_an_empty_prompt_guides(const Family& family, Request request, const Dump& dump) {
+  const c10::InferenceMode inference;
+  request.options["true_cfg_scale"] = 2.0;
+  request = family.resolve(request);
+  EXPECT_EQ(family.plan(request).forwards, 2 * *request.steps);
+  OneRun run;
+  const Conditioning c = family.open(request, run.context)->encode(request, run.context);
+  ASSERT_TRUE(c.guided);
+  EXPECT_TRUE(matches(c.pooled.narrow(0, 0, 1), dump, "negative.pooled", 2e-6));
+  EXPECT_TRUE(matches(rows_of(c, 0), dump, "negative.embeds", 2e-6));
+}
+
 inline std::vector<std::string> notices_of_encoding(const Family& family, const Request& request) {
   OneRun run;
   std::vector<std::string> notices;

@@ -64,6 +64,12 @@ inline at::Tensor decoded(const Family& family, const Request& request, const at
   return family.open(request, run.context)->decode(latents, request, run.context);
 }
 
+// What one side is conditioned on, without padding where that is dropped.
+inline at::Tensor rows_of(const Conditioning& c, int64_t side) {
+  const at::Tensor rows = c.embeds.narrow(0, side, 1);
+  return c.lengths.defined() ? rows.narrow(1, 0, c.lengths[side].item<int64_t>()) : rows;
+}
+
 inline std::vector<int64_t> integers_of(const at::Tensor& x) {  // int64, of any shape
   const at::Tensor flat = x.flatten();
   return {flat.const_data_ptr<int64_t>(), flat.const_data_ptr<int64_t>() + flat.numel()};

@@ -123,6 +123,11 @@ TEST(FluxPipeline, TakesDiffusersDefaults) {
   EXPECT_FALSE(is_guided(r));
 }
 
+TEST(FluxPipeline, ANegativePromptThatIsNotGivenIsAnEmptyOne) {
+  testing::expect_an_empty_prompt_guides(flux_family(), pipeline_request("schnell", "plain"),
+                                         pipeline_dump("schnell"));
+}
+
 TEST(FluxPipeline, RefusesWhatItCannotMake) {
   const Request good = pipeline_request("schnell", "plain");
   EXPECT_EQ(testing::refusal(flux_family(), good), "");

@@ -13,11 +13,6 @@
 
 namespace sagelab::testing {
 
-// Of one side, without padding.
-inline at::Tensor rows_of(const Conditioning& c, int64_t side) {
-  return c.embeds.narrow(0, side, 1).narrow(1, 0, c.lengths[side].item<int64_t>());
-}
-
 // What the VAE gives, as diffusers lays it out.
 inline at::Tensor video_of(const at::Tensor& frames) {
   return frames.permute({1, 0, 2, 3}).unsqueeze(0);
