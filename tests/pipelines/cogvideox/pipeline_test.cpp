@@ -12,8 +12,8 @@
 #include "attention/error.h"
 #include "pipelines/footprint.h"
 #include "tests/pipelines/cogvideox/fixture.h"
-#include "tests/support/encoders_in_turn.h"
-#include "tests/support/picture_habits.h"
+#include "tests/support/pictures/encoders_in_turn.h"
+#include "tests/support/pictures/habits.h"
 
 namespace sagelab::cogvideox {
 namespace {

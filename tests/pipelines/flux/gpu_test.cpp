@@ -1,28 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Skipped, with the reason, where there is no GPU.
-#include <gtest/gtest.h>
-
-#include <tuple>
+#include "tests/support/pictures/on_gpu.h"
 
 #include "tests/pipelines/flux/pipeline_fixture.h"
-#include "tests/support/pictures_on_gpu.h"
 
 namespace sagelab::flux {
 namespace {
 
-class Bf16OnGpu : public ::testing::TestWithParam<std::tuple<const char*, const char*, const char*>> {};
+using testing::Bf16OnGpu;
 
 TEST_P(Bf16OnGpu, EveryStageIsNoFartherThanDiffusers) {
-  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  const auto& [name, mode, spec] = GetParam();
-  Request request = pipeline_request(name, mode);
-  request.attention = spec;
-  testing::expect_no_farther_on_gpu(name, mode, flux_family(), pipeline_dump(name), request);
+  expect_no_farther(kPipelines);
 }
 
-INSTANTIATE_TEST_SUITE_P(Flux, Bf16OnGpu,
-                         ::testing::Combine(::testing::ValuesIn(kPipelineNames), ::testing::ValuesIn(kModes),
-                                            ::testing::Values("sdpa(flash)", "sdpa(cudnn)")));
+INSTANTIATE_TEST_SUITE_P(Flux, Bf16OnGpu, testing::every_mode_on_gpu(kPipelines));
 
 }  // namespace
 }  // namespace sagelab::flux

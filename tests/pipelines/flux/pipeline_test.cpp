@@ -10,19 +10,15 @@
 
 #include "attention/error.h"
 #include "tests/pipelines/flux/pipeline_fixture.h"
-#include "tests/support/encoders_in_turn.h"
+#include "tests/support/pictures/encoders_in_turn.h"
+#include "tests/support/pictures/parity.h"
 
 namespace sagelab::flux {
 namespace {
 
-using testing::Dump;
-
-class Parity : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
+class Parity : public testing::PipelineParity {
  protected:
-  std::string name = std::get<0>(GetParam()), mode = std::get<1>(GetParam());
-  Dump dump = pipeline_dump(name);
-  Request request = flux_family().resolve(pipeline_request(name, mode));
-  bool guided = mode == "guided";
+  Parity() : PipelineParity(kPipelines) {}
 };
 
 TEST_P(Parity, Ids) {
@@ -41,38 +37,26 @@ TEST_P(Parity, Ids) {
 }
 
 TEST_P(Parity, EveryStage) {
-  const testing::Steps ours = testing::steps_of(flux_family(), request);
-  const auto text_row = [&](const at::Tensor& x, int64_t i) { return x.slice(0, i, i + 1); };
-  const Conditioning& c = ours.conditioning;
-  ASSERT_EQ(c.guided, guided);
-  ASSERT_EQ(c.embeds.size(0), guided ? 2 : 1);
-  EXPECT_TRUE(testing::matches(text_row(c.pooled, guided), dump, "pooled", 2e-6));
-  EXPECT_TRUE(testing::matches(text_row(c.embeds, guided), dump, "embeds", 2e-6));
-  if (guided) {
-    EXPECT_TRUE(testing::matches(text_row(c.pooled, 0), dump, "negative.pooled", 2e-6));
-    EXPECT_TRUE(testing::matches(text_row(c.embeds, 0), dump, "negative.embeds", 2e-6));
-  }
+  const testing::Steps ours = testing::steps_of(family, request);
+  expect_texts(ours.conditioning);
   testing::expect_steps(ours, dump, mode, *request.steps);
 }
 
 TEST_P(Parity, Decoding) {
-  const auto& last = dump[fmt::format("{}.latents.{}", mode, *request.steps - 1)];
-  EXPECT_TRUE(testing::matches(testing::decoded(flux_family(), request, last), dump, mode + ".image", 5e-6));
+  expect_decoding();
 }
 
 TEST_P(Parity, Picture) {
-  testing::expect_picture(flux_family(), request, dump[mode + ".pixels"]);
-  const Plan plan = flux_family().plan(request);
-  EXPECT_EQ(plan.forwards, plan.steps * (guided ? 2 : 1));
+  expect_pixels_and_forwards(*request.steps * (guided ? 2 : 1));
 }
 
 TEST_P(Parity, PlanPredictsThePeaks) {
   const int unit = int(2 * Folder(request).vae.spatial_compression());
-  testing::expect_peaks_small_and_large(flux_family(), request, unit);
+  testing::expect_peaks_small_and_large(family, request, unit);
 }
 
 TEST(FluxPipeline, EncodersAreLoadedInTurnWhereTheyAreFreed) {
-  const Request request = flux_family().resolve(pipeline_request("dev", "guided"));
+  const Request request = kPipelines.resolved("dev", "guided");
   const Folder folder(request);
   const auto bytes = [&](const char* name) { return folder.components.bytes(name, resolve_target(request)); };
   testing::expect_encoders_in_turn<Flux>(request, {bytes("text_encoder"), bytes("text_encoder_2")});
@@ -81,11 +65,11 @@ TEST(FluxPipeline, EncodersAreLoadedInTurnWhereTheyAreFreed) {
 // Freed once all is denoised; kept where another run follows, of which there is room for.
 TEST(FluxPipeline, TheTransformerStaysForARunThatFollows) {
   count_cpu_tensors();
-  Request request = flux_family().resolve(pipeline_request("schnell", "plain"));
+  Request request = kPipelines.resolved("schnell", "plain");
   request.offload = "encoders";
   OneRun run(request.attention);
   const auto peak_of_decoding = [&](std::vector<Request> next) {
-    const auto pipeline = flux_family().open(request, run.context);
+    const auto pipeline = kPipelines.family().open(request, run.context);
     const int64_t before = tensor_bytes(at::kCPU);
     pipeline->expect(std::move(next));
     return generate(*pipeline, request, "", run.context).peak_by_phase.back().second - before;
@@ -96,23 +80,15 @@ TEST(FluxPipeline, TheTransformerStaysForARunThatFollows) {
   EXPECT_GT(peak_of_decoding({request}) - peak_of_decoding({}), bytes / 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(Flux, Parity,
-                         ::testing::Combine(::testing::ValuesIn(kPipelineNames), ::testing::ValuesIn(kModes)),
-                         [](const auto& info) {
-                           return fmt::format("{}_{}", std::get<0>(info.param), std::get<1>(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Flux, Parity, testing::every_mode(kPipelines), testing::name_and_mode);
 
 TEST(FluxPipeline, NoiseIsDrawnInTheDtypeOfTheText) {
-  for (const std::string name : kPipelineNames)
-    testing::expect_bf16_noise(flux_family(), pipeline_request(name, "plain"), pipeline_dump(name));
+  for (const std::string name : kPipelines.names)
+    testing::expect_bf16_noise(kPipelines.family(), kPipelines.request(name, "plain"), kPipelines.dump(name));
 }
 
 TEST(FluxPipeline, TakesDiffusersDefaults) {
-  Request request;
-  request.model = (pipeline_fixture("dev") / "model").string();
-  request.prompt = "a fox";
-  request.device = "cpu";
-  const Request r = flux_family().resolve(request);
+  const Request r = kPipelines.defaults("dev");
   EXPECT_EQ(*r.height, 128 * 2);  // this VAE halves once
   EXPECT_EQ(*r.width, 128 * 2);
   EXPECT_EQ(*r.num_frames, 1);
@@ -124,54 +100,52 @@ TEST(FluxPipeline, TakesDiffusersDefaults) {
 }
 
 TEST(FluxPipeline, ANegativePromptThatIsNotGivenIsAnEmptyOne) {
-  testing::expect_an_empty_prompt_guides(flux_family(), pipeline_request("schnell", "plain"),
-                                         pipeline_dump("schnell"));
+  testing::expect_an_empty_prompt_guides(kPipelines.family(), kPipelines.request("schnell", "plain"),
+                                         kPipelines.dump("schnell"));
 }
 
 TEST(FluxPipeline, RefusesWhatItCannotMake) {
-  const Request good = pipeline_request("schnell", "plain");
-  EXPECT_EQ(testing::refusal(flux_family(), good), "");
+  const Request good = kPipelines.request("schnell", "plain");
+  EXPECT_EQ(testing::refusal(kPipelines.family(), good), "");
   Request r = good;
   r.height = 44;
-  EXPECT_EQ(testing::refusal(flux_family(), r), "height is 44, not a multiple of 8; nearest: 40 or 48");
+  EXPECT_EQ(testing::refusal(kPipelines.family(), r), "height is 44, not a multiple of 8; nearest: 40 or 48");
   r = good, r.width = 3;
-  EXPECT_EQ(testing::refusal(flux_family(), r), "width is 3, not a multiple of 8; nearest: 8");
+  EXPECT_EQ(testing::refusal(kPipelines.family(), r), "width is 3, not a multiple of 8; nearest: 8");
   r = good, r.num_frames = 9;
-  EXPECT_EQ(testing::refusal(flux_family(), r),
+  EXPECT_EQ(testing::refusal(kPipelines.family(), r),
             "num_frames is 9, and this model makes pictures; leave it out, or make it 1");
   r = good, r.options["max_sequence_length"] = int64_t(513);
-  EXPECT_NE(testing::refusal(flux_family(), r).find("max_sequence_length"), std::string::npos);
+  EXPECT_NE(testing::refusal(kPipelines.family(), r).find("max_sequence_length"), std::string::npos);
   r = good, r.options["use_dynamic_cfg"] = true;
-  EXPECT_NE(testing::refusal(flux_family(), r).find("use_dynamic_cfg"), std::string::npos);
+  EXPECT_NE(testing::refusal(kPipelines.family(), r).find("use_dynamic_cfg"), std::string::npos);
   r = good, r.steps = 0;
-  EXPECT_NE(testing::refusal(flux_family(), r), "");
+  EXPECT_NE(testing::refusal(kPipelines.family(), r), "");
 }
 
 TEST(FluxPipeline, FitMovesSizesToWhatTheModelMakes) {
-  testing::expect_fit(flux_family(), pipeline_request("schnell", "plain"), 8);
+  testing::expect_fit(kPipelines.family(), kPipelines.request("schnell", "plain"), 8);
 }
 
 TEST(FluxPipeline, SameSeedSameBitsAndAnotherSeedAnother) {
-  Request request = flux_family().resolve(pipeline_request("dev", "guided"));
+  Request request = kPipelines.resolved("dev", "guided");
   request.steps = 2;
-  testing::expect_bits_of_the_seed(flux_family(), request);
+  testing::expect_bits_of_the_seed(kPipelines.family(), request);
 }
 
 TEST(FluxPipeline, PreviewIsAPictureOfTheLatents) {
-  testing::expect_preview(flux_family(), flux_family().resolve(pipeline_request("dev", "plain")),
-                          {1, 3, 18, 26});
+  testing::expect_preview(kPipelines.family(), kPipelines.resolved("dev", "plain"), {1, 3, 18, 26});
 }
 
 TEST(FluxPipeline, SaysWhatIsCut) {
-  EXPECT_EQ(
-      testing::notices_of_encoding(flux_family(), flux_family().resolve(pipeline_request("dev", "guided"))),
-      (std::vector<std::string>{"the prompt is cut at 64 tokens (max_sequence_length)",
-                                "CLIP reads the prompt up to its 77th token"}));
+  EXPECT_EQ(testing::notices_of_encoding(kPipelines.family(), kPipelines.resolved("dev", "guided")),
+            (std::vector<std::string>{"the prompt is cut at 64 tokens (max_sequence_length)",
+                                      "CLIP reads the prompt up to its 77th token"}));
 }
 
 TEST(FluxPipeline, SaysWhatItHasNoRoomFor) {
   OneRun run;
-  Request request = flux_family().resolve(pipeline_request("dev", "plain"));
+  Request request = kPipelines.resolved("dev", "plain");
   request.offload = "encoders";
   const int64_t bytes = Folder(request).components.bytes("text_encoder", Target{});
   Flux pipeline(request, [&](at::Device) { return bytes - 1; });
@@ -185,7 +159,7 @@ TEST(FluxPipeline, SaysWhatItHasNoRoomFor) {
 }
 
 TEST(FluxPipeline, ReadsTheReleasedNames) {
-  testing::expect_released_names(flux_family(), pipeline_fixture("names.json"));
+  testing::expect_released_names(kPipelines.family(), kPipelines.folder("names.json"));
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ class ChangedFolder : public ::testing::Test {
   void SetUp() override {
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_.parent_path());
-    std::filesystem::copy(pipeline_fixture("clip") / "model", folder_,
+    std::filesystem::copy(kPipelines.folder("clip") / "model", folder_,
                           std::filesystem::copy_options::recursive);
     request_.model = folder_.string();
   }
@@ -30,7 +30,7 @@ class ChangedFolder : public ::testing::Test {
     nlohmann::json changed = kept;
     change(changed);
     std::ofstream(folder_ / file) << changed;
-    const std::string said = testing::refusal(hunyuanvideo_family(), request_);
+    const std::string said = testing::refusal(kPipelines.family(), request_);
     std::ofstream(folder_ / file) << kept;
     return said;
   }
@@ -38,7 +38,7 @@ class ChangedFolder : public ::testing::Test {
   // What planning a run of it says; empty: nothing is wrong.
   std::string said_of_plan() const {
     try {
-      hunyuanvideo_family().plan(hunyuanvideo_family().resolve(request_));
+      kPipelines.family().plan(kPipelines.family().resolve(request_));
     } catch (const Error& e) {
       return e.what();
     }
@@ -46,7 +46,7 @@ class ChangedFolder : public ::testing::Test {
   }
 
   std::filesystem::path folder_ = std::filesystem::path(::testing::TempDir()) / "hunyuanvideo" / "model";
-  Request request_ = pipeline_request("clip", "plain");
+  Request request_ = kPipelines.request("clip", "plain");
 };
 
 TEST_F(ChangedFolder, TakesTheTokenizersReleasedClass) {
@@ -79,12 +79,11 @@ TEST_F(ChangedFolder, RefusesConfigsThatDoNotFit) {
 // As a language model's file has them: below `model.`, with a head. What a part would have to read is
 // refused.
 TEST_F(ChangedFolder, LlamaMayBeTheBodyOfALanguageModel) {
-  const Request own = hunyuanvideo_family().resolve(pipeline_request("clip", "plain")),
-                other = hunyuanvideo_family().resolve(request_);
+  const Request own = kPipelines.resolved("clip", "plain"), other = kPipelines.family().resolve(request_);
   const auto rows = [](const Request& request) {
     const c10::InferenceMode inference;
     testing::OneRun run;
-    return hunyuanvideo_family().open(request, run.context)->encode(request, run.context).embeds;
+    return kPipelines.family().open(request, run.context)->encode(request, run.context).embeds;
   };
   const std::filesystem::path file = folder_ / "text_encoder" / "model.safetensors";
   std::map<std::string, at::Tensor> tensors;
@@ -110,8 +109,8 @@ TEST_F(ChangedFolder, SaysHowManyTokensAClipOfFewerPositionsReads) {
   for (const auto& [key, value] : stored.tensors())
     tensors[key] = key.ends_with("position_embedding.weight") ? value.narrow(0, 0, 20).clone() : value;
   write_safetensors(part / "model.safetensors", tensors);
-  request_.prompt = pipeline_request("cut", "plain").prompt;
-  EXPECT_THAT(testing::notices_of_encoding(hunyuanvideo_family(), hunyuanvideo_family().resolve(request_)),
+  request_.prompt = kPipelines.request("cut", "plain").prompt;
+  EXPECT_THAT(testing::notices_of_encoding(kPipelines.family(), kPipelines.family().resolve(request_)),
               ::testing::Contains("CLIP reads the prompt up to its 20th token"));
 }
 

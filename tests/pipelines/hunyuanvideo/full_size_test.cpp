@@ -21,7 +21,7 @@ Request released(const std::string& offload) {
   r.device = "cpu";
   r.vae_tiling = "on";
   r.offload = offload;
-  return hunyuanvideo_family().resolve(r);
+  return kPipelines.family().resolve(r);
 }
 
 std::map<std::string, double> peaks_of(const Request& request) {
@@ -32,7 +32,7 @@ std::map<std::string, double> peaks_of(const Request& request) {
 }
 
 TEST(HunyuanVideoFullSize, ThePlanIsThatOfTheReleasedModel) {
-  const Plan plan = hunyuanvideo_family().plan(released("encoders"));
+  const Plan plan = kPipelines.family().plan(released("encoders"));
   EXPECT_EQ(plan.tokens, 119'056);
   EXPECT_EQ(plan.latent_shape, (std::vector<int64_t>{1, 16, 33, 90, 160}));
   EXPECT_NEAR(plan.flops_per_forward, 12069e12, 2e12);

@@ -8,11 +8,10 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <tuple>
 
 #include "tests/pipelines/hunyuanvideo/pipeline_fixture.h"
-#include "tests/support/encoders_in_turn.h"
-#include "tests/support/joint_only.h"
+#include "tests/support/pictures/encoders_in_turn.h"
+#include "tests/support/pictures/parity.h"
 
 namespace sagelab::hunyuanvideo {
 namespace {
@@ -22,14 +21,10 @@ using ::testing::HasSubstr;
 using testing::integers_of;
 using testing::OneRun;
 using testing::refusal;
-using testing::Steps;
 
-class Parity : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
+class Parity : public testing::PipelineParity {
  protected:
-  std::string name = std::get<0>(GetParam()), mode = std::get<1>(GetParam());
-  Dump dump = pipeline_dump(name);
-  Request request = hunyuanvideo_family().resolve(pipeline_request(name, mode));
-  bool guided = mode == "guided";
+  Parity() : PipelineParity(kPipelines) {}
 };
 
 TEST_P(Parity, Ids) {
@@ -51,54 +46,38 @@ TEST_P(Parity, Ids) {
 }
 
 TEST_P(Parity, EveryStage) {
-  const Steps ours = testing::steps_of(hunyuanvideo_family(), request);
-  const Conditioning& c = ours.conditioning;
-  ASSERT_EQ(c.guided, guided);
-  ASSERT_EQ(c.embeds.size(0), guided ? 2 : 1);
-  EXPECT_TRUE(testing::matches(c.pooled.narrow(0, guided, 1), dump, "pooled", 2e-6));
-  EXPECT_TRUE(testing::matches(rows_of(c, guided), dump, "embeds", 2e-6));
-  if (guided) {
-    EXPECT_TRUE(testing::matches(c.pooled.narrow(0, 0, 1), dump, "negative.pooled", 2e-6));
-    EXPECT_TRUE(testing::matches(rows_of(c, 0), dump, "negative.embeds", 2e-6));
-  } else {
+  const testing::Steps ours = testing::steps_of(family, request);
+  expect_texts(ours.conditioning);
+  if (!guided) {
     EXPECT_TRUE(testing::matches(ours.first, dump, "plain.velocity", 1e-5));
   }
   testing::expect_steps(ours, dump, mode, *request.steps);
 }
 
 TEST_P(Parity, Decoding) {
-  const auto& last = dump[fmt::format("{}.latents.{}", mode, *request.steps - 1)];
-  const at::Tensor frames = testing::decoded(hunyuanvideo_family(), request, last);
-  EXPECT_EQ(frames.size(0), *request.num_frames);
-  EXPECT_TRUE(testing::matches(video_of(frames), dump, mode + ".image", 5e-6));
+  expect_decoding();
 }
 
 TEST_P(Parity, Frames) {
-  testing::expect_picture(hunyuanvideo_family(), request, dump[mode + ".pixels"]);
-  const Plan plan = hunyuanvideo_family().plan(request);
-  EXPECT_EQ(plan.forwards, plan.steps * (guided ? 2 : 1));
-  EXPECT_EQ(plan.prompt_tokens, dump["embeds"].size(1));
+  expect_pixels_and_forwards(*request.steps * (guided ? 2 : 1));
+  EXPECT_EQ(family.plan(request).prompt_tokens, dump["embeds"].size(1));
 }
 
 TEST_P(Parity, PlanPredictsThePeaks) {
-  testing::expect_peaks_small_and_large(hunyuanvideo_family(), request, int(Folder(request).units().side));
+  testing::expect_peaks_small_and_large(family, request, int(Folder(request).units().side));
 }
 
-INSTANTIATE_TEST_SUITE_P(HunyuanVideo, Parity,
-                         ::testing::Combine(::testing::ValuesIn(kPipelineNames), ::testing::ValuesIn(kModes)),
-                         [](const auto& info) {
-                           return fmt::format("{}_{}", std::get<0>(info.param), std::get<1>(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(HunyuanVideo, Parity, testing::every_mode(kPipelines), testing::name_and_mode);
 
 // What a forward of every step in bf16 is conditioned on, of pooled rows as diffusers has them: its timestep,
 // of the latents' dtype, and its guidance.
 std::map<std::string, at::Tensor> conditions_in_half(const std::string& name, const Dump& dump) {
   const c10::InferenceMode inference;
-  Request request = pipeline_request(name, "plain");
+  Request request = kPipelines.request(name, "plain");
   request.dtype = "bf16";
-  request = hunyuanvideo_family().resolve(request);
+  request = kPipelines.family().resolve(request);
   OneRun run;
-  const auto pipeline = hunyuanvideo_family().open(request, run.context);
+  const auto pipeline = kPipelines.family().open(request, run.context);
   Conditioning c = pipeline->encode(request, run.context);
   c.pooled = dump["pooled"].to(at::kBFloat16);
   const auto state = pipeline->prepare(request, c, run.context);
@@ -118,8 +97,8 @@ std::map<std::string, at::Tensor> conditions_in_half(const std::string& name, co
 constexpr double kHalfBound = 4e-3;
 
 TEST(HunyuanVideoPipeline, TimestepsFollowTheLatentsDtype) {
-  for (const std::string name : kPipelineNames) {
-    const Dump dump = pipeline_dump(name);
+  for (const std::string name : kPipelines.names) {
+    const Dump dump = kPipelines.dump(name);
     const auto ours = conditions_in_half(name, dump);
     EXPECT_GE(ours.size(), 4u);
     for (const auto& [stage, value] : ours) EXPECT_TRUE(testing::matches(value, dump, stage, kHalfBound));
@@ -127,77 +106,50 @@ TEST(HunyuanVideoPipeline, TimestepsFollowTheLatentsDtype) {
 }
 
 at::Tensor tiled_image(const std::string& name, const Dump& dump, const std::string& tiling) {
-  Request request = pipeline_request(name, "plain");
+  Request request = kPipelines.request(name, "plain");
   const int64_t scale = Folder(request).vae.spatial_compression;
-  request = hunyuanvideo_family().resolve(request);
+  request = kPipelines.family().resolve(request);
   request.num_frames = 1, request.vae_tiling = tiling;
   request.height = int(scale * dump["tiled.latents"].size(3));
   request.width = int(scale * dump["tiled.latents"].size(4));
-  return video_of(testing::decoded(hunyuanvideo_family(), request, dump["tiled.latents"]));
+  return testing::as_dumped(testing::decoded(kPipelines.family(), request, dump["tiled.latents"]),
+                            dump["tiled.image"]);
 }
 
 TEST(HunyuanVideoPipeline, SpaceIsCutWhereTheRequestSaysSo) {
-  for (const std::string name : kPipelineNames) {
-    const Dump dump = pipeline_dump(name);
+  for (const std::string name : kPipelines.names) {
+    const Dump dump = kPipelines.dump(name);
     EXPECT_TRUE(testing::matches(tiled_image(name, dump, "on"), dump, "tiled.image", 5e-6));
     EXPECT_FALSE(testing::matches(tiled_image(name, dump, "off"), dump, "tiled.image", 1e-3));
   }
 }
 
-// Ours of every stage, by the dump's keys.
-std::map<std::string, at::Tensor> stages_of(const std::string& name, const Dump& dump) {
-  std::map<std::string, at::Tensor> all = conditions_in_half(name, dump);
-  all["tiled.image"] = tiled_image(name, dump, "on");
-  for (const std::string mode : kModes) {
-    const Request request = hunyuanvideo_family().resolve(pipeline_request(name, mode));
-    const Steps steps = testing::steps_of(hunyuanvideo_family(), request);
-    const Conditioning& c = steps.conditioning;
-    const bool guided = mode == "guided";
-    all["pooled"] = c.pooled.narrow(0, guided, 1), all["embeds"] = rows_of(c, guided);
-    if (guided) all["negative.pooled"] = c.pooled.narrow(0, 0, 1), all["negative.embeds"] = rows_of(c, 0);
-    for (auto& [stage, value] : testing::picture_stages(hunyuanvideo_family(), request, steps, dump, mode))
-      all[stage] = stage.ends_with(".image") ? video_of(value) : value;
-  }
-  return all;
-}
-
-class PipelineMutation : public ::testing::TestWithParam<std::pair<const char*, size_t>> {};
+using testing::PipelineMutation;
 
 TEST_P(PipelineMutation, EveryMutantFails) {
-  const auto& [name, least] = GetParam();
-  const Dump dump = pipeline_dump(name);
-  const Dump mutants(pipeline_fixture(name) / "mutants.safetensors");
-  EXPECT_GE(mutants.tensors().size(), least) << "a list that shrinks must be noticed";
-  testing::expect_mutants_fail(stages_of(name, dump), dump, mutants, [](const std::string& stage) {
+  auto ours = testing::stages_of(kPipelines, name, testing::text_stages);
+  const Dump dump = kPipelines.dump(name);
+  ours.merge(conditions_in_half(name, dump));
+  ours["tiled.image"] = tiled_image(name, dump, "on");
+  expect_every_mutant_fails(kPipelines, ours, [](const std::string& stage) {
     return stage.starts_with("bf16") ? kHalfBound : testing::pipeline_bound(stage);
   });
 }
 
 INSTANTIATE_TEST_SUITE_P(HunyuanVideo, PipelineMutation,
-                         ::testing::Values(std::pair{"clip", size_t(60)}, std::pair{"cut", size_t(51)},
-                                           std::pair{"picture", size_t(59)}),
-                         [](const auto& info) { return std::string(info.param.first); });
+                         ::testing::Values(testing::LeastMutants{"clip", 60},
+                                           testing::LeastMutants{"cut", 51},
+                                           testing::LeastMutants{"picture", 59}),
+                         testing::mutants_name);
 
 TEST(HunyuanVideoPipeline, NoiseStaysInFp32) {
-  const c10::InferenceMode inference;
-  for (const std::string name : kPipelineNames) {
-    Request request = pipeline_request(name, "plain");
-    request.dtype = "bf16";
-    request = hunyuanvideo_family().resolve(request);
-    OneRun run;
-    const auto pipeline = hunyuanvideo_family().open(request, run.context);
-    const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
-    EXPECT_EQ(state->latents.scalar_type(), at::kFloat);
-    EXPECT_TRUE(at::equal(state->latents, pipeline_dump(name)["plain.bf16.noise"]));
-  }
+  for (const std::string name : kPipelines.names)
+    testing::expect_bf16_noise(kPipelines.family(), kPipelines.request(name, "plain"), kPipelines.dump(name),
+                               at::kFloat);
 }
 
 TEST(HunyuanVideoPipeline, TakesDiffusersDefaults) {
-  Request request;
-  request.model = (pipeline_fixture("picture") / "model").string();
-  request.prompt = "a fox";
-  request.device = "cpu";
-  const Request r = hunyuanvideo_family().resolve(request);
+  const Request r = kPipelines.defaults("picture");
   EXPECT_EQ(*r.height, 720);
   EXPECT_EQ(*r.width, 1280);
   EXPECT_EQ(*r.num_frames, 129);
@@ -211,7 +163,7 @@ TEST(HunyuanVideoPipeline, TakesDiffusersDefaults) {
 
 // A negative prompt alone does not.
 TEST(HunyuanVideoPipeline, OnlyAScaleAboveOneGuides) {
-  Request r = hunyuanvideo_family().resolve(pipeline_request("picture", "guided"));
+  Request r = kPipelines.resolved("picture", "guided");
   for (const auto& [scale, guided] : {std::pair{0.5, false}, {1.0, false}, {1.001, true}}) {
     r.options["true_cfg_scale"] = scale;
     EXPECT_EQ(is_guided(r), guided) << scale;
@@ -220,16 +172,14 @@ TEST(HunyuanVideoPipeline, OnlyAScaleAboveOneGuides) {
 }
 
 TEST(HunyuanVideoPipeline, ANegativePromptThatIsNotGivenIsAnEmptyOne) {
-  testing::expect_an_empty_prompt_guides(hunyuanvideo_family(), pipeline_request("cut", "plain"),
-                                         pipeline_dump("cut"));
+  testing::expect_an_empty_prompt_guides(kPipelines.family(), kPipelines.request("cut", "plain"),
+                                         kPipelines.dump("cut"));
 }
 
 TEST(HunyuanVideoPipeline, RefusesWhatItCannotMake) {
-  const Request good = pipeline_request("cut", "guided");
+  const Request good = kPipelines.request("cut", "guided");
   const auto said = [&](const std::function<void(Request&)>& spoil) {
-    Request r = good;
-    spoil(r);
-    return refusal(hunyuanvideo_family(), r);
+    return refusal(kPipelines.family(), good, spoil);
   };
   EXPECT_EQ(said([](Request&) {}), "");
   // Patches of 8 pixels would do for this model; diffusers' pipeline takes multiples of 16 alone.
@@ -246,22 +196,17 @@ TEST(HunyuanVideoPipeline, RefusesWhatItCannotMake) {
 }
 
 TEST(HunyuanVideoPipeline, FitMovesSizesToWhatTheModelMakes) {
-  Request request = pipeline_request("cut", "plain");
-  request.height = 89, request.width = 2, request.num_frames = 50;
-  const Request fitted = hunyuanvideo_family().fit(request);
-  EXPECT_EQ(*fitted.height, 96);
-  EXPECT_EQ(*fitted.width, 16);
-  EXPECT_EQ(*fitted.num_frames, 49);
+  testing::expect_video_fit(kPipelines.family(), kPipelines.request("cut", "plain"));
 }
 
 TEST(HunyuanVideoPipeline, SameSeedSameBitsAndAnotherSeedAnother) {
-  Request request = hunyuanvideo_family().resolve(pipeline_request("cut", "guided"));
+  Request request = kPipelines.resolved("cut", "guided");
   request.steps = 2;
-  testing::expect_bits_of_the_seed(hunyuanvideo_family(), request);
+  testing::expect_bits_of_the_seed(kPipelines.family(), request);
 }
 
 TEST(HunyuanVideoPipeline, EncodersAreLoadedInTurnWhereTheyAreFreed) {
-  const Request request = hunyuanvideo_family().resolve(pipeline_request("clip", "guided"));
+  const Request request = kPipelines.resolved("clip", "guided");
   const Folder folder(request);
   const auto bytes = [&](const char* name) { return folder.components.bytes(name, resolve_target(request)); };
   testing::expect_encoders_in_turn<HunyuanVideo>(request, {bytes("text_encoder_2"), bytes("text_encoder")});
@@ -269,47 +214,38 @@ TEST(HunyuanVideoPipeline, EncodersAreLoadedInTurnWhereTheyAreFreed) {
 
 // Each side of the guidance is a forward of its own, and says so; the refiner's calls are of the text alone.
 TEST(HunyuanVideoPipeline, EverySideIsABranch) {
-  const c10::InferenceMode inference;
-  const Request request = hunyuanvideo_family().resolve(pipeline_request("cut", "guided"));
-  const auto backend = std::make_shared<testing::JointOnly>();
-  OneRun run;
-  const auto pipeline = hunyuanvideo_family().open(request, run.context);
-  const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
-  attention::Site site;
-  site.branch = attention::Branch::Both;
-  pipeline->predict(*state, 0, Forward{*backend, run.recorder, site, {}});
+  const Request request = kPipelines.resolved("cut", "guided");
+  const auto all = testing::first_calls(kPipelines.family(), request);
   const std::vector<std::vector<int64_t>> positive = {{40}, {96, 40}, {96, 40}, {136}},
                                           negative = {{1}, {96, 1}, {96, 1}, {97}};
-  ASSERT_EQ(backend->seen.size(), 8u);
+  ASSERT_EQ(all.size(), 8u);
   for (size_t i = 0; i < 8; ++i) {
-    const auto& seen = backend->seen[i];
+    const auto& seen = all[i];
     EXPECT_EQ(seen.site.branch, i < 4 ? attention::Branch::Cond : attention::Branch::Uncond);
     EXPECT_EQ(seen.site.layer, int(i % 4));
     EXPECT_EQ(seen.rows, (i < 4 ? positive : negative)[i % 4]);
   }
-  const auto problems = hunyuanvideo_family().plan(request).problems;
+  const auto problems = kPipelines.family().plan(request).problems;
   ASSERT_EQ(problems.size(), 3u);  // the negative prompt is empty
   EXPECT_EQ(problems[0].q_len, 136);
   EXPECT_EQ(problems[1].q_len, 40);
   EXPECT_EQ(problems[2].q_len, 1);
-  const Request plain = hunyuanvideo_family().resolve(pipeline_request("cut", "plain"));
-  EXPECT_EQ(hunyuanvideo_family().plan(plain).problems.size(), 2u);
+  const Request plain = kPipelines.resolved("cut", "plain");
+  EXPECT_EQ(kPipelines.family().plan(plain).problems.size(), 2u);
 }
 
 TEST(HunyuanVideoPipeline, PreviewIsAPictureOfTheLatents) {
-  testing::expect_preview(hunyuanvideo_family(),
-                          hunyuanvideo_family().resolve(pipeline_request("cut", "plain")), {3, 3, 16, 8});
+  testing::expect_preview(kPipelines.family(), kPipelines.resolved("cut", "plain"), {3, 3, 16, 8});
 }
 
 TEST(HunyuanVideoPipeline, SaysWhatIsCut) {
-  EXPECT_EQ(testing::notices_of_encoding(hunyuanvideo_family(),
-                                         hunyuanvideo_family().resolve(pipeline_request("cut", "guided"))),
+  EXPECT_EQ(testing::notices_of_encoding(kPipelines.family(), kPipelines.resolved("cut", "guided")),
             (std::vector<std::string>{"the prompt is cut at 40 tokens (max_sequence_length)",
                                       "CLIP reads the prompt up to its 77th token"}));
 }
 
 TEST(HunyuanVideoPipeline, ReadsTheReleasedNames) {
-  testing::expect_released_names(hunyuanvideo_family(), pipeline_fixture("names.json"));
+  testing::expect_released_names(kPipelines.family(), kPipelines.folder("names.json"));
 }
 
 }  // namespace

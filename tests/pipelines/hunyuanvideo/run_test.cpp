@@ -7,26 +7,24 @@
 namespace sagelab::hunyuanvideo {
 namespace {
 
-class Run : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {};
+class Run : public ::testing::TestWithParam<testing::NameAndMode> {};  // mode: the dtype
 
 // In bf16 the latents that it goes on with are of another dtype than those that it began with.
 TEST_P(Run, GoesOnBitByBitWithItsSwitches) {
   const auto& [name, dtype] = GetParam();
-  Request request = pipeline_request(name, "guided");
+  Request request = kPipelines.request(name, "guided");
   request.dtype = dtype;
-  request = hunyuanvideo_family().resolve(request);
-  testing::expect_goes_on(hunyuanvideo_family(), request, 2 * Folder(request).transformer.blocks());
+  request = kPipelines.family().resolve(request);
+  testing::expect_goes_on(kPipelines.family(), request, 2 * Folder(request).transformer.blocks());
 }
 
 INSTANTIATE_TEST_SUITE_P(HunyuanVideo, Run,
-                         ::testing::Combine(::testing::ValuesIn(kPipelineNames),
+                         ::testing::Combine(::testing::ValuesIn(kPipelines.names),
                                             ::testing::Values("fp32", "bf16")),
-                         [](const auto& info) {
-                           return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
-                         });
+                         testing::name_and_mode);
 
 TEST(HunyuanVideoRun, WeightsFromAnotherFile) {
-  testing::expect_weights_from_another_file(hunyuanvideo_family(), pipeline_request("cut", "plain"));
+  testing::expect_weights_from_another_file(kPipelines.family(), kPipelines.request("cut", "plain"));
 }
 
 }  // namespace

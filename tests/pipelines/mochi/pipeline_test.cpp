@@ -9,27 +9,21 @@
 
 #include <fstream>
 #include <map>
-#include <tuple>
 
 #include "tests/pipelines/mochi/pipeline_fixture.h"
-#include "tests/support/encoders_in_turn.h"
-#include "tests/support/joint_only.h"
+#include "tests/support/pictures/encoders_in_turn.h"
+#include "tests/support/pictures/parity.h"
 
 namespace sagelab::mochi {
 namespace {
 
-using testing::Dump;
 using ::testing::HasSubstr;
 using testing::OneRun;
 using testing::refusal;
-using testing::Steps;
 
-class Parity : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
+class Parity : public testing::PipelineParity {
  protected:
-  std::string name = std::get<0>(GetParam()), mode = std::get<1>(GetParam());
-  Dump dump = pipeline_dump(name);
-  Request request = mochi_family().resolve(pipeline_request(name, mode));
-  bool guided = mode == "guided";
+  Parity() : PipelineParity(kPipelines) {}
 };
 
 TEST_P(Parity, Ids) {
@@ -42,22 +36,16 @@ TEST_P(Parity, Ids) {
     if (!prefix.empty() && !guided) continue;
     Tokens tokens = tokenizer(prefix.empty() ? texts.back() : texts.front());
     EXPECT_EQ(tokens.truncated, prefix.empty() && name == "cut");
-    const at::Tensor ids = dump[prefix + "ids"].flatten();
     tokens.ids.resize(size_t(tokens.length));
-    EXPECT_EQ(tokens.ids,
-              std::vector<int64_t>(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel()));
+    EXPECT_EQ(tokens.ids, testing::integers_of(dump[prefix + "ids"]));
   }
 }
 
 TEST_P(Parity, EveryStage) {
-  const Steps ours = testing::steps_of(mochi_family(), request);
-  const Conditioning& c = ours.conditioning;
-  ASSERT_EQ(c.guided, guided);
-  ASSERT_EQ(c.embeds.size(0), guided ? 2 : 1);
-  EXPECT_TRUE(testing::matches(rows_of(c, guided), dump, "embeds", 2e-6));
+  const testing::Steps ours = testing::steps_of(family, request);
+  expect_texts(ours.conditioning);
   if (guided) {
-    EXPECT_TRUE(testing::matches(rows_of(c, 0), dump, "negative.embeds", 2e-6));
-    EXPECT_EQ(c.lengths[0].item<int64_t>() == 0, name == "empty");
+    EXPECT_EQ(ours.conditioning.lengths[0].item<int64_t>() == 0, name == "empty");
   } else {
     EXPECT_TRUE(testing::matches(ours.first, dump, "plain.velocity", 1e-5));
   }
@@ -65,32 +53,23 @@ TEST_P(Parity, EveryStage) {
 }
 
 TEST_P(Parity, Decoding) {
-  const auto& last = dump[fmt::format("{}.latents.{}", mode, *request.steps - 1)];
-  const at::Tensor frames = testing::decoded(mochi_family(), request, last);
-  EXPECT_EQ(frames.size(0), *request.num_frames);
-  EXPECT_TRUE(testing::matches(video_of(frames), dump, mode + ".image", 5e-6));
+  expect_decoding();
 }
 
 TEST_P(Parity, Frames) {
-  testing::expect_picture(mochi_family(), request, dump[mode + ".pixels"]);
-  const Plan plan = mochi_family().plan(request);
-  EXPECT_EQ(plan.forwards, plan.steps * (guided ? 2 : 1));
+  expect_pixels_and_forwards(*request.steps * (guided ? 2 : 1));
 }
 
 TEST_P(Parity, PlanPredictsThePeaks) {
-  testing::expect_peaks_small_and_large(mochi_family(), request, int(Folder(request).units().side), 2);
+  testing::expect_peaks_small_and_large(family, request, int(Folder(request).units().side), 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(Mochi, Parity,
-                         ::testing::Combine(::testing::ValuesIn(kPipelineNames), ::testing::ValuesIn(kModes)),
-                         [](const auto& info) {
-                           return fmt::format("{}_{}", std::get<0>(info.param), std::get<1>(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Mochi, Parity, testing::every_mode(kPipelines), testing::name_and_mode);
 
 // As the decoder itself does it, whose tiles are held to diffusers in its own tests.
 TEST(MochiPipeline, SpaceIsCutWhereTheRequestSaysSo) {
   const c10::InferenceMode inference;
-  Request request = mochi_family().resolve(pipeline_request("picture", "plain"));
+  Request request = kPipelines.resolved("picture", "plain");
   const Folder folder(request);
   request.height = 16 * 18, request.width = 32;  // beyond a tile's 256 rows
   const at::Tensor latents = at::randn(sizes_of(folder, request).latents());
@@ -100,49 +79,28 @@ TEST(MochiPipeline, SpaceIsCutWhereTheRequestSaysSo) {
   ASSERT_FALSE(at::allclose(direct(true), direct(false), 0, 1e-3));
   for (const auto& [word, tiled] : {std::pair{"on", true}, {"off", false}}) {
     request.vae_tiling = word;
-    const at::Tensor frames = testing::decoded(mochi_family(), request, latents);
-    EXPECT_TRUE(at::equal(video_of(frames), direct(tiled))) << word;
+    const at::Tensor frames = testing::decoded(kPipelines.family(), request, latents);
+    const at::Tensor expected = direct(tiled);
+    EXPECT_TRUE(at::equal(testing::as_dumped(frames, expected), expected)) << word;
   }
 }
 
-// Ours of every stage, by the dump's keys.
-std::map<std::string, at::Tensor> stages_of(const std::string& name, const Dump& dump) {
-  std::map<std::string, at::Tensor> all;
-  for (const std::string mode : kModes) {
-    const Request request = mochi_family().resolve(pipeline_request(name, mode));
-    const Steps steps = testing::steps_of(mochi_family(), request);
-    all["embeds"] = rows_of(steps.conditioning, mode == "guided");
-    if (mode == "guided") all["negative.embeds"] = rows_of(steps.conditioning, 0);
-    all["noise"] = steps.noise;
-    all[mode + ".sigmas"] = steps.sigmas;
-    const std::string last = fmt::format("{}.latents.{}", mode, steps.latents.size() - 1);
-    all[last] = steps.latents.back();
-    const at::Tensor frames = testing::decoded(mochi_family(), request, dump[last]);
-    all[mode + ".image"] = video_of(frames);
-    all[mode + ".pixels"] = testing::pixels_of(to_picture(frames));
-  }
-  return all;
-}
-
-class PipelineMutation : public ::testing::TestWithParam<std::pair<const char*, size_t>> {};
+using testing::PipelineMutation;
 
 TEST_P(PipelineMutation, EveryMutantFails) {
-  const auto& [name, least] = GetParam();
-  const Dump dump = pipeline_dump(name);
-  const Dump mutants(pipeline_fixture(name) / "mutants.safetensors");
-  EXPECT_GE(mutants.tensors().size(), least) << "a list that shrinks must be noticed";
-  testing::expect_mutants_fail(stages_of(name, dump), dump, mutants, testing::pipeline_bound);
+  expect_every_mutant_fails(kPipelines, testing::stages_of(kPipelines, name, testing::text_stages));
 }
 
 INSTANTIATE_TEST_SUITE_P(Mochi, PipelineMutation,
-                         ::testing::Values(std::pair{"empty", size_t(30)}, std::pair{"cut", size_t(26)},
-                                           std::pair{"picture", size_t(30)}),
-                         [](const auto& info) { return std::string(info.param.first); });
+                         ::testing::Values(testing::LeastMutants{"empty", 30},
+                                           testing::LeastMutants{"cut", 26},
+                                           testing::LeastMutants{"picture", 30}),
+                         testing::mutants_name);
 
 // Drawn in fp32, and then rounded.
 TEST(MochiPipeline, NoiseIsDrawnInFp32) {
-  for (const std::string name : kPipelineNames)
-    testing::expect_bf16_noise(mochi_family(), pipeline_request(name, "plain"), pipeline_dump(name));
+  for (const std::string name : kPipelines.names)
+    testing::expect_bf16_noise(kPipelines.family(), kPipelines.request(name, "plain"), kPipelines.dump(name));
 }
 
 TEST(MochiPipeline, TheScheduleIsLinearAndThenQuadratic) {
@@ -160,11 +118,7 @@ TEST(MochiPipeline, TheScheduleIsLinearAndThenQuadratic) {
 }
 
 TEST(MochiPipeline, TakesDiffusersDefaults) {
-  Request request;
-  request.model = (pipeline_fixture("empty") / "model").string();
-  request.prompt = "a fox";
-  request.device = "cpu";
-  const Request r = mochi_family().resolve(request);
+  const Request r = kPipelines.defaults("empty");
   EXPECT_EQ(*r.height, 480);
   EXPECT_EQ(*r.width, 848);
   EXPECT_EQ(*r.num_frames, 19);
@@ -176,11 +130,9 @@ TEST(MochiPipeline, TakesDiffusersDefaults) {
 }
 
 TEST(MochiPipeline, RefusesWhatItCannotMake) {
-  const Request good = pipeline_request("cut", "guided");
+  const Request good = kPipelines.request("cut", "guided");
   const auto said = [&](const std::function<void(Request&)>& spoil) {
-    Request r = good;
-    spoil(r);
-    return refusal(mochi_family(), r);
+    return refusal(kPipelines.family(), good, spoil);
   };
   EXPECT_EQ(said([](Request&) {}), "");
   EXPECT_EQ(said([](Request& r) { r.height = 40; }), "height is 40, not a multiple of 16; nearest: 32 or 48");
@@ -200,10 +152,10 @@ TEST(MochiPipeline, ReadsWhatItsFolderSaysOfEmptyPrompts) {
       std::filesystem::path(::testing::TempDir()) / "mochi_force_zeros" / "model";
   std::filesystem::remove_all(folder.parent_path());
   std::filesystem::create_directories(folder.parent_path());
-  std::filesystem::copy(pipeline_fixture("empty") / "model", folder,
+  std::filesystem::copy(kPipelines.folder("empty") / "model", folder,
                         std::filesystem::copy_options::recursive);
   const nlohmann::json index = read_json(folder / "model_index.json");
-  Request request = pipeline_request("empty", "guided");
+  Request request = kPipelines.request("empty", "guided");
   request.model = folder.string();
   const auto with = [&](const char* key, const nlohmann::json& value) {
     nlohmann::json changed = index;
@@ -223,57 +175,44 @@ TEST(MochiPipeline, ReadsWhatItsFolderSaysOfEmptyPrompts) {
     EXPECT_EQ(Folder(request).force_zeros_for_empty_prompt, expected);
   }
   with(kKey, 1);
-  EXPECT_EQ(refusal(mochi_family(), request),
+  EXPECT_EQ(refusal(kPipelines.family(), request),
             (folder / "model_index.json").string() +
                 ": force_zeros_for_empty_prompt = 1 should be true or false; ");
   with("is_distilled", true);
-  EXPECT_THAT(refusal(mochi_family(), request), HasSubstr("unknown key is_distilled = true"));
+  EXPECT_THAT(refusal(kPipelines.family(), request), HasSubstr("unknown key is_distilled = true"));
 }
 
 TEST(MochiPipeline, FitMovesSizesToWhatTheModelMakes) {
-  Request request = pipeline_request("cut", "plain");
-  request.height = 89, request.width = 2, request.num_frames = 50;
-  const Request fitted = mochi_family().fit(request);
-  EXPECT_EQ(*fitted.height, 96);
-  EXPECT_EQ(*fitted.width, 16);
-  EXPECT_EQ(*fitted.num_frames, 49);
+  testing::expect_video_fit(kPipelines.family(), kPipelines.request("cut", "plain"));
 }
 
 TEST(MochiPipeline, SameSeedSameBitsAndAnotherSeedAnother) {
-  Request request = mochi_family().resolve(pipeline_request("cut", "guided"));
+  Request request = kPipelines.resolved("cut", "guided");
   request.steps = 2;
-  testing::expect_bits_of_the_seed(mochi_family(), request);
+  testing::expect_bits_of_the_seed(kPipelines.family(), request);
 }
 
 TEST(MochiPipeline, TheEncoderIsFreedWhereTheRequestSaysSo) {
-  const Request request = mochi_family().resolve(pipeline_request("cut", "guided"));
+  const Request request = kPipelines.resolved("cut", "guided");
   const int64_t bytes = Folder(request).components.bytes("text_encoder", resolve_target(request));
   testing::expect_encoders_in_turn<Mochi>(request, {bytes});
 }
 
 // Each side of the guidance is a forward of its own, and says so.
 TEST(MochiPipeline, EverySideIsABranch) {
-  const c10::InferenceMode inference;
-  const Request request = mochi_family().resolve(pipeline_request("cut", "guided"));
-  const auto backend = std::make_shared<testing::JointOnly>();
-  OneRun run;
-  const auto pipeline = mochi_family().open(request, run.context);
-  const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
-  attention::Site site;
-  site.branch = attention::Branch::Both;
-  pipeline->predict(*state, 0, Forward{*backend, run.recorder, site, {}});
-  ASSERT_EQ(backend->seen.size(), 6u);
+  const auto seen = testing::first_calls(kPipelines.family(), kPipelines.resolved("cut", "guided"));
+  ASSERT_EQ(seen.size(), 6u);
   for (size_t i = 0; i < 6; ++i)
-    EXPECT_EQ(backend->seen[i].site.branch, i < 3 ? attention::Branch::Cond : attention::Branch::Uncond);
-  EXPECT_EQ(backend->seen[0].rows, (std::vector<int64_t>{24, 40}));
-  EXPECT_EQ(backend->seen[3].rows, (std::vector<int64_t>{24, 1}));
+    EXPECT_EQ(seen[i].site.branch, i < 3 ? attention::Branch::Cond : attention::Branch::Uncond);
+  EXPECT_EQ(seen[0].rows, (std::vector<int64_t>{24, 40}));
+  EXPECT_EQ(seen[3].rows, (std::vector<int64_t>{24, 1}));
 }
 
 // A text that is none leaves the video alone.
 TEST(MochiPipeline, OnlyAnEmptyTextThatIsForcedToZerosAsksForTheVideoAlone) {
   const auto shapes_of = [](const std::string& name, const std::string& mode) {
     std::vector<std::pair<int64_t, int64_t>> shapes;
-    for (const auto& p : mochi_family().plan(mochi_family().resolve(pipeline_request(name, mode))).problems)
+    for (const auto& p : kPipelines.family().plan(kPipelines.resolved(name, mode)).problems)
       shapes.emplace_back(p.q_len, p.kv_len);
     return shapes;
   };
@@ -288,21 +227,19 @@ TEST(MochiPipeline, OnlyAnEmptyTextThatIsForcedToZerosAsksForTheVideoAlone) {
 }
 
 TEST(MochiPipeline, PreviewIsAPictureOfTheLatents) {
-  testing::expect_preview(mochi_family(), mochi_family().resolve(pipeline_request("cut", "plain")),
-                          {3, 3, 8, 4});
+  testing::expect_preview(kPipelines.family(), kPipelines.resolved("cut", "plain"), {3, 3, 8, 4});
 }
 
 TEST(MochiPipeline, SaysWhatIsCut) {
-  EXPECT_EQ(
-      testing::notices_of_encoding(mochi_family(), mochi_family().resolve(pipeline_request("cut", "guided"))),
-      (std::vector<std::string>{"the prompt is cut at 40 tokens (max_sequence_length)"}));
+  EXPECT_EQ(testing::notices_of_encoding(kPipelines.family(), kPipelines.resolved("cut", "guided")),
+            (std::vector<std::string>{"the prompt is cut at 40 tokens (max_sequence_length)"}));
 }
 
 // A text encoder that nobody needs is not loaded.
 TEST(MochiPipeline, NoTextLoadsNoEncoder) {
-  Request request = pipeline_request("empty", "plain");
+  Request request = kPipelines.request("empty", "plain");
   request.prompt = "";
-  request = mochi_family().resolve(request);
+  request = kPipelines.family().resolve(request);
   OneRun run;
   int loads = 0;
   run.context.progress = [&](decltype(Progress::what) what) {
@@ -310,7 +247,7 @@ TEST(MochiPipeline, NoTextLoadsNoEncoder) {
     loads += phase && phase->name == "load";
   };
   const c10::InferenceMode inference;
-  const auto pipeline = mochi_family().open(request, run.context);
+  const auto pipeline = kPipelines.family().open(request, run.context);
   const Conditioning c = pipeline->encode(request, run.context);
   EXPECT_EQ(loads, 0);
   EXPECT_EQ(c.embeds.sizes(), at::IntArrayRef({1, 0, 64}));
@@ -318,15 +255,15 @@ TEST(MochiPipeline, NoTextLoadsNoEncoder) {
 }
 
 TEST(MochiPipeline, ReadsTheReleasedNames) {
-  testing::expect_released_names(mochi_family(), pipeline_fixture("names.json"));
+  testing::expect_released_names(kPipelines.family(), kPipelines.folder("names.json"));
 }
 
 TEST(MochiPipeline, TheBenchIsTheReleasedModelAtItsLargestSize) {
-  const BenchModel model = mochi_family().bench("1-preview", {at::kMeta, at::kBFloat16});
+  const BenchModel model = kPipelines.family().bench("1-preview", {at::kMeta, at::kBFloat16});
   EXPECT_EQ(model.latent_shape, (std::vector<int64_t>{1, 12, 28, 60, 106}));
   EXPECT_EQ(model.tokens, 44'776);
   EXPECT_NEAR(model.flops, 1667e12, 2e12);
-  EXPECT_THROW(mochi_family().bench("2", {at::kMeta, at::kBFloat16}), Error);
+  EXPECT_THROW(kPipelines.family().bench("2", {at::kMeta, at::kBFloat16}), Error);
 }
 
 }  // namespace

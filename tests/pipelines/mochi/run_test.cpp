@@ -7,22 +7,24 @@
 namespace sagelab::mochi {
 namespace {
 
-class Run : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {};
+class Run : public ::testing::TestWithParam<testing::NameAndMode> {};  // mode: the dtype
 
 TEST_P(Run, GoesOnBitByBitWithItsSwitches) {
   const auto& [name, dtype] = GetParam();
-  Request request = pipeline_request(name, "guided");
+  Request request = kPipelines.request(name, "guided");
   request.dtype = dtype;
-  request = mochi_family().resolve(request);
-  testing::expect_goes_on(mochi_family(), request, 2 * Folder(request).transformer.layers);  // both sides
+  request = kPipelines.family().resolve(request);
+  testing::expect_goes_on(kPipelines.family(), request,
+                          2 * Folder(request).transformer.layers);  // both sides
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Mochi, Run, ::testing::Combine(::testing::ValuesIn(kPipelineNames), ::testing::Values("fp32", "bf16")),
-    [](const auto& info) { return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param); });
+INSTANTIATE_TEST_SUITE_P(Mochi, Run,
+                         ::testing::Combine(::testing::ValuesIn(kPipelines.names),
+                                            ::testing::Values("fp32", "bf16")),
+                         testing::name_and_mode);
 
 TEST(MochiRun, WeightsFromAnotherFile) {
-  testing::expect_weights_from_another_file(mochi_family(), pipeline_request("cut", "plain"));
+  testing::expect_weights_from_another_file(kPipelines.family(), kPipelines.request("cut", "plain"));
 }
 
 }  // namespace

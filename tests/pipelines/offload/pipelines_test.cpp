@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "pipelines/core/config.h"
-#include "tests/support/picture_runs.h"
+#include "tests/support/pictures/runs.h"
 
 namespace sagelab {
 namespace {

@@ -5,30 +5,13 @@
 #include <fmt/ranges.h>
 
 #include "pipelines/sd3/pipeline.h"
-#include "tests/support/picture_checks.h"
-#include "tests/support/picture_habits.h"
+#include "tests/support/pictures/fixtures.h"
 
 namespace sagelab::sd3 {
 
-inline constexpr const char* kPipelineNames[] = {"sd3", "large", "medium"};
-inline constexpr const char* kModes[] = {"plain", "guided", "skipped"};
-
-inline std::filesystem::path pipeline_fixture(const std::string& name) {
-  return testing::fixture("sd3_pipelines", name);
-}
-
-inline testing::Dump pipeline_dump(const std::string& name) {
-  return testing::Dump(pipeline_fixture(name) / "dump.safetensors");
-}
-
-inline const Family& sd3_family() {
-  return family_of(pipeline_fixture("large") / "model");
-}
-
-// As the dumps "<mode>." were made, unresolved.
-inline Request pipeline_request(const std::string& name, const std::string& mode) {
-  const nlohmann::json spec = read_json(pipeline_fixture(name) / "request.json");
-  Request r = testing::picture_request(pipeline_fixture(name), spec);
+inline Request request_of(const std::filesystem::path& folder, const std::string& mode) {
+  const nlohmann::json spec = read_json(folder / "request.json");
+  Request r = testing::picture_request(folder, spec);
   if (mode == "plain") r.guidance_scale = 1;
   r.negative_prompt = spec["negative_prompt"];
   for (const char* key : {"prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3"})
@@ -43,17 +26,22 @@ inline Request pipeline_request(const std::string& name, const std::string& mode
   return r;
 }
 
-// Rows of one side, cut into what each encoder gave: clip_l, clip_g, t5, pooled, embeds.
-inline std::map<std::string, at::Tensor> text_stages(const Folder& folder, const Conditioning& c, int64_t row,
-                                                     const std::string& prefix) {
-  const at::Tensor embeds = c.embeds.narrow(0, row, 1);
-  const at::Tensor clip = embeds.narrow(1, 0, folder.clip_length);
+inline constexpr const char* kPipelineNames[] = {"sd3", "large", "medium"};
+inline constexpr const char* kModes[] = {"plain", "guided", "skipped"};
+inline constexpr testing::PipelineFixtures kPipelines{"sd3_pipelines", kPipelineNames, kModes, request_of};
+
+// pooled and embeds, and what each encoder gave of those: clip_l, clip_g, t5.
+inline std::map<std::string, at::Tensor> text_stages(const Folder& folder, const Conditioning& c) {
+  auto all = testing::text_stages(c);
   const int64_t l = folder.clip_l.hidden_size, g = folder.clip_g.hidden_size;
-  return {{prefix + "clip_l", clip.narrow(2, 0, l)},
-          {prefix + "clip_g", clip.narrow(2, l, g)},
-          {prefix + "t5", embeds.slice(1, folder.clip_length)},
-          {prefix + "pooled", c.pooled.narrow(0, row, 1)},
-          {prefix + "embeds", embeds}};
+  for (const std::string prefix : {"", "negative."}) {
+    if (!all.count(prefix + "embeds")) continue;
+    const at::Tensor embeds = all[prefix + "embeds"], clip = embeds.narrow(1, 0, folder.clip_length);
+    all[prefix + "clip_l"] = clip.narrow(2, 0, l);
+    all[prefix + "clip_g"] = clip.narrow(2, l, g);
+    all[prefix + "t5"] = embeds.slice(1, folder.clip_length);
+  }
+  return all;
 }
 
 }  // namespace sagelab::sd3

@@ -9,10 +9,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <tuple>
-
 #include "tests/pipelines/sd3/pipeline_fixture.h"
-#include "tests/support/encoders_in_turn.h"
+#include "tests/support/pictures/encoders_in_turn.h"
+#include "tests/support/pictures/parity.h"
 
 namespace sagelab::sd3 {
 namespace {
@@ -21,14 +20,10 @@ using testing::Dump;
 using ::testing::HasSubstr;
 using testing::OneRun;
 using testing::refusal;
-using testing::Steps;
 
-class Parity : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {
+class Parity : public testing::PipelineParity {
  protected:
-  std::string name = std::get<0>(GetParam()), mode = std::get<1>(GetParam());
-  Dump dump = pipeline_dump(name);
-  Request request = sd3_family().resolve(pipeline_request(name, mode));
-  bool guided = mode != "plain";
+  Parity() : PipelineParity(kPipelines) {}
 };
 
 TEST_P(Parity, Ids) {
@@ -51,14 +46,9 @@ TEST_P(Parity, Ids) {
 }
 
 TEST_P(Parity, EveryStage) {
-  const Steps ours = testing::steps_of(sd3_family(), request);
-  const Folder folder(request);
-  const Conditioning& c = ours.conditioning;
-  ASSERT_EQ(c.guided, guided);
-  ASSERT_EQ(c.embeds.size(0), guided ? 2 : 1);
-  auto stages = text_stages(folder, c, guided, "");
-  if (guided) stages.merge(text_stages(folder, c, 0, "negative."));
-  for (const auto& [key, rows] : stages) {
+  const testing::Steps ours = testing::steps_of(family, request);
+  expect_texts(ours.conditioning);
+  for (const auto& [key, rows] : text_stages(Folder(request), ours.conditioning)) {
     if (name == "sd3" && key.ends_with("t5")) {
       EXPECT_TRUE(rows.eq(0).all().item<bool>()) << key;
     } else {
@@ -72,86 +62,61 @@ TEST_P(Parity, EveryStage) {
 }
 
 TEST_P(Parity, Decoding) {
-  const auto& last = dump[fmt::format("{}.latents.{}", mode, *request.steps - 1)];
-  EXPECT_TRUE(testing::matches(testing::decoded(sd3_family(), request, last), dump, mode + ".image", 5e-6));
+  expect_decoding();
 }
 
 TEST_P(Parity, Picture) {
-  testing::expect_picture(sd3_family(), request, dump[mode + ".pixels"]);
-  const Plan plan = sd3_family().plan(request);
+  const int steps = *request.steps;
   const SkipGuidance skip = skip_guidance_of(Folder(request), request);
-  int forwards = plan.steps * (guided ? 2 : 1);
-  for (int i = 0; i < plan.steps; ++i) forwards += skip.at(i, plan.steps);
-  EXPECT_EQ(plan.forwards, forwards);
-  EXPECT_EQ(forwards > 2 * plan.steps, mode == "skipped");
+  int forwards = steps * (guided ? 2 : 1);
+  for (int i = 0; i < steps; ++i) forwards += skip.at(i, steps);
+  expect_pixels_and_forwards(forwards);
+  EXPECT_EQ(forwards > 2 * steps, mode == "skipped");
 }
 
 TEST_P(Parity, PlanPredictsThePeaks) {
-  testing::expect_peaks_small_and_large(sd3_family(), request, int(Folder(request).unit()));
+  testing::expect_peaks_small_and_large(family, request, int(Folder(request).unit()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Sd3, Parity,
-                         ::testing::Combine(::testing::ValuesIn(kPipelineNames), ::testing::ValuesIn(kModes)),
-                         [](const auto& info) {
-                           return fmt::format("{}_{}", std::get<0>(info.param), std::get<1>(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Sd3, Parity, testing::every_mode(kPipelines), testing::name_and_mode);
 
-// Ours of every stage, by the dump's keys.
-std::map<std::string, at::Tensor> stages_of(const std::string& name, const Dump& dump) {
-  std::map<std::string, at::Tensor> all;
-  for (const std::string mode : kModes) {
-    const Request request = sd3_family().resolve(pipeline_request(name, mode));
-    const Steps steps = testing::steps_of(sd3_family(), request);
-    const Folder folder(request);
-    all.merge(text_stages(folder, steps.conditioning, mode != "plain", ""));
-    if (mode != "plain") all.merge(text_stages(folder, steps.conditioning, 0, "negative."));
-    all.merge(testing::picture_stages(sd3_family(), request, steps, dump, mode));
-  }
-  return all;
-}
-
-class PipelineMutation : public ::testing::TestWithParam<std::pair<const char*, size_t>> {};
+using testing::PipelineMutation;
 
 TEST_P(PipelineMutation, EveryMutantFails) {
-  const auto& [name, least] = GetParam();
-  const Dump dump = pipeline_dump(name);
-  const Dump mutants(pipeline_fixture(name) / "mutants.safetensors");
-  EXPECT_GE(mutants.tensors().size(), least) << "a list that shrinks must be noticed";
-  testing::expect_mutants_fail(stages_of(name, dump), dump, mutants, testing::pipeline_bound);
+  const Folder folder(kPipelines.resolved(name, "plain"));
+  const auto texts = [&](const Conditioning& c) { return text_stages(folder, c); };
+  expect_every_mutant_fails(kPipelines, testing::stages_of(kPipelines, name, texts));
 }
 
 INSTANTIATE_TEST_SUITE_P(Sd3, PipelineMutation,
-                         ::testing::Values(std::pair{"sd3", size_t(52)}, std::pair{"large", size_t(51)},
-                                           std::pair{"medium", size_t(68)}),
-                         [](const auto& info) { return std::string(info.param.first); });
+                         ::testing::Values(testing::LeastMutants{"sd3", 52},
+                                           testing::LeastMutants{"large", 51},
+                                           testing::LeastMutants{"medium", 68}),
+                         testing::mutants_name);
 
 TEST(Sd3Pipeline, WithoutT5ZerosStandForItsRows) {
   const c10::InferenceMode inference;
   for (const std::string name : {"large", "medium"}) {
-    const Dump dump = pipeline_dump(name);
-    Request request = pipeline_request(name, "guided");
+    const Dump dump = kPipelines.dump(name);
+    Request request = kPipelines.request(name, "guided");
     request.options["drop_t5"] = true;
-    request = sd3_family().resolve(request);
+    request = kPipelines.family().resolve(request);
     OneRun run;
     const Conditioning c = StableDiffusion3(request).encode(request, run.context);
     EXPECT_TRUE(testing::matches(c.embeds.slice(0, 1), dump, "dropped.embeds", 2e-6));
     EXPECT_TRUE(testing::matches(c.embeds.slice(0, 0, 1), dump, "negative.dropped.embeds", 2e-6));
-    for (const auto& component : sd3_family().plan(request).components)
+    for (const auto& component : kPipelines.family().plan(request).components)
       EXPECT_NE(component.name, "text_encoder_3");
   }
 }
 
 TEST(Sd3Pipeline, NoiseIsDrawnInTheDtypeOfTheText) {
-  for (const std::string name : kPipelineNames)
-    testing::expect_bf16_noise(sd3_family(), pipeline_request(name, "plain"), pipeline_dump(name));
+  for (const std::string name : kPipelines.names)
+    testing::expect_bf16_noise(kPipelines.family(), kPipelines.request(name, "plain"), kPipelines.dump(name));
 }
 
 TEST(Sd3Pipeline, TakesDiffusersDefaults) {
-  Request request;
-  request.model = (pipeline_fixture("sd3") / "model").string();
-  request.prompt = "a fox";
-  request.device = "cpu";
-  const Request r = sd3_family().resolve(request);
+  const Request r = kPipelines.defaults("sd3");
   EXPECT_EQ(*r.height, 20 * 4);
   EXPECT_EQ(*r.width, 20 * 4);
   EXPECT_EQ(*r.num_frames, 1);
@@ -167,11 +132,9 @@ TEST(Sd3Pipeline, TakesDiffusersDefaults) {
 }
 
 TEST(Sd3Pipeline, RefusesWhatItCannotMake) {
-  const Request good = pipeline_request("large", "skipped");
+  const Request good = kPipelines.request("large", "skipped");
   const auto said = [&](const std::function<void(Request&)>& spoil) {
-    Request r = good;
-    spoil(r);
-    return refusal(sd3_family(), r);
+    return refusal(kPipelines.family(), good, spoil);
   };
   EXPECT_EQ(said([](Request&) {}), "");
   EXPECT_EQ(said([](Request& r) { r.height = 34; }), "height is 34, not a multiple of 4; nearest: 32 or 36");
@@ -192,22 +155,22 @@ TEST(Sd3Pipeline, RefusesWhatItCannotMake) {
 }
 
 TEST(Sd3Pipeline, FitMovesSizesToWhatTheModelMakes) {
-  testing::expect_fit(sd3_family(), pipeline_request("sd3", "plain"), 8);
+  testing::expect_fit(kPipelines.family(), kPipelines.request("sd3", "plain"), 8);
 }
 
 TEST(Sd3Pipeline, SameSeedSameBitsAndAnotherSeedAnother) {
-  Request request = sd3_family().resolve(pipeline_request("medium", "skipped"));
+  Request request = kPipelines.resolved("medium", "skipped");
   request.steps = 3;
-  testing::expect_bits_of_the_seed(sd3_family(), request);
+  testing::expect_bits_of_the_seed(kPipelines.family(), request);
 }
 
 // One loaded pipeline serves requests that read T5 and others that do not, known ahead or not.
 TEST(Sd3Pipeline, RequestsWithAndWithoutT5TakeTurns) {
   const c10::InferenceMode inference;
-  const Dump dump = pipeline_dump("large");
-  Request with = pipeline_request("large", "plain"), without = with;
+  const Dump dump = kPipelines.dump("large");
+  Request with = kPipelines.request("large", "plain"), without = with;
   without.options["drop_t5"] = true;
-  with = sd3_family().resolve(with), without = sd3_family().resolve(without);
+  with = kPipelines.family().resolve(with), without = kPipelines.family().resolve(without);
   for (const char* offload : {"none", "encoders"}) {
     with.offload = without.offload = offload;
     OneRun run;
@@ -222,7 +185,7 @@ TEST(Sd3Pipeline, RequestsWithAndWithoutT5TakeTurns) {
 }
 
 TEST(Sd3Pipeline, EncodersAreLoadedInTurnWhereTheyAreFreed) {
-  const Request request = sd3_family().resolve(pipeline_request("large", "guided"));
+  const Request request = kPipelines.resolved("large", "guided");
   const Folder folder(request);
   const auto bytes = [&](const char* name) { return folder.components.bytes(name, resolve_target(request)); };
   testing::expect_encoders_in_turn<StableDiffusion3>(
@@ -230,19 +193,17 @@ TEST(Sd3Pipeline, EncodersAreLoadedInTurnWhereTheyAreFreed) {
 }
 
 TEST(Sd3Pipeline, PreviewIsAPictureOfTheLatents) {
-  testing::expect_preview(sd3_family(), sd3_family().resolve(pipeline_request("medium", "plain")),
-                          {1, 3, 22, 30});
+  testing::expect_preview(kPipelines.family(), kPipelines.resolved("medium", "plain"), {1, 3, 22, 30});
 }
 
 TEST(Sd3Pipeline, SaysWhatIsCut) {
-  EXPECT_EQ(
-      testing::notices_of_encoding(sd3_family(), sd3_family().resolve(pipeline_request("large", "guided"))),
-      (std::vector<std::string>{"the prompt is cut at 64 tokens (max_sequence_length)",
-                                "CLIP reads the prompt up to its 77th token"}));
+  EXPECT_EQ(testing::notices_of_encoding(kPipelines.family(), kPipelines.resolved("large", "guided")),
+            (std::vector<std::string>{"the prompt is cut at 64 tokens (max_sequence_length)",
+                                      "CLIP reads the prompt up to its 77th token"}));
 }
 
 TEST(Sd3Pipeline, ReadsTheReleasedNames) {
-  testing::expect_released_names(sd3_family(), pipeline_fixture("names.json"));
+  testing::expect_released_names(kPipelines.family(), kPipelines.folder("names.json"));
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 #include "pipelines/core/config.h"
 #include "pipelines/core/safetensors.h"
 #include "tests/pipelines/core/files.h"
-#include "tests/support/picture_checks.h"
+#include "tests/support/pictures/checks.h"
 
 namespace sagelab {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of video pipelines share: their stages as diffusers lays them out, whole runs that are
-// broken off and gone on with, weights from another file.
+// What the tests of video pipelines share: whole runs that are broken off and gone on with, weights from
+// another file.
 #pragma once
 
 #include <filesystem>
@@ -9,14 +9,10 @@
 #include <string>
 
 #include "pipelines/saved/checkpoint.h"
-#include "tests/support/picture_runs.h"
+#include "tests/support/joint_only.h"
+#include "tests/support/pictures/runs.h"
 
 namespace sagelab::testing {
-
-// What the VAE gives, as diffusers lays it out.
-inline at::Tensor video_of(const at::Tensor& frames) {
-  return frames.permute({1, 0, 2, 3}).unsqueeze(0);
-}
 
 struct Stopped : std::runtime_error {
   Stopped() : std::runtime_error("stopped by the test") {}
@@ -45,6 +41,28 @@ inline Outcome outcome_of(const Family& family, const Request& request, const Ch
 
 inline std::filesystem::path temporary_file(const std::string& name) {
   return std::filesystem::path(::testing::TempDir()) / (name + ".safetensors");
+}
+
+// The calls of attention of a first step, guidance among them. request: resolved.
+inline std::vector<JointOnly::Seen> first_calls(const Family& family, const Request& request) {
+  const c10::InferenceMode inference;
+  const JointOnly backend;
+  OneRun run;
+  const auto pipeline = family.open(request, run.context);
+  const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
+  attention::Site site;
+  site.branch = attention::Branch::Both;
+  pipeline->predict(*state, 0, Forward{backend, run.recorder, site, {}});
+  return backend.seen;
+}
+
+// Moves sizes to what a model makes of 16 pixels, and of 4 or 6 frames behind the first.
+inline void expect_video_fit(const Family& family, Request request) {
+  request.height = 89, request.width = 2, request.num_frames = 50;
+  const Request fitted = family.fit(request);
+  EXPECT_EQ(*fitted.height, 96);
+  EXPECT_EQ(*fitted.width, 16);
+  EXPECT_EQ(*fitted.num_frames, 49);
 }
 
 // A run that dies after its third step goes on bit by bit, and with the switches of attention that it had.

@@ -15,7 +15,7 @@ using TileReports = std::vector<std::pair<int64_t, int64_t>>;  // done, total
 // What decoding reports through a field of the run. stop_at: the report that cancels it; 0: none does.
 template <class Decoder, class Run>
 TileReports reports_of(const Decoder& vae, const at::Tensor& z, Run run,
-                       std::function<bool(int64_t, int64_t)> Run::* report, int64_t stop_at) {
+                       std::function<bool(int64_t, int64_t)> Run::*report, int64_t stop_at) {
   const c10::InferenceMode inference;
   TileReports seen;
   run.*report = [&](int64_t done, int64_t total) {

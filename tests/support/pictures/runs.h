@@ -70,6 +70,11 @@ inline at::Tensor rows_of(const Conditioning& c, int64_t side) {
   return c.lengths.defined() ? rows.narrow(1, 0, c.lengths[side].item<int64_t>()) : rows;
 }
 
+// What the VAE gives, as the dump has it: a video is [1, 3, T, H, W] there.
+inline at::Tensor as_dumped(const at::Tensor& frames, const at::Tensor& theirs) {
+  return theirs.dim() == 5 ? frames.permute({1, 0, 2, 3}).unsqueeze(0) : frames;
+}
+
 inline std::vector<int64_t> integers_of(const at::Tensor& x) {  // int64, of any shape
   const at::Tensor flat = x.flatten();
   return {flat.const_data_ptr<int64_t>(), flat.const_data_ptr<int64_t>() + flat.numel()};

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "tests/support/picture_runs.h"
+#include "tests/support/pictures/runs.h"
 
 namespace sagelab::testing {
 

@@ -2,7 +2,7 @@
 // More of what the tests of picture pipelines share: their requests, memory, mutants, released names.
 #pragma once
 
-#include "tests/support/picture_runs.h"
+#include "tests/support/pictures/runs.h"
 
 namespace sagelab::testing {
 
@@ -86,7 +86,7 @@ inline std::map<std::string, at::Tensor> picture_stages(const Family& family, co
   return {{"noise", steps.noise},
           {mode + ".sigmas", steps.sigmas},
           {last, steps.latents.back()},
-          {mode + ".image", image},
+          {mode + ".image", as_dumped(image, dump[mode + ".image"])},
           {mode + ".pixels", pixels_of(to_picture(image))}};
 }
 

@@ -6,7 +6,7 @@
 
 #include <set>
 
-#include "tests/support/picture_runs.h"
+#include "tests/support/pictures/fixtures.h"
 
 namespace sagelab::testing {
 
@@ -52,9 +52,7 @@ struct HalfOnGpu {
     const auto pipeline = family.open(request, run.context);
     const Conditioning c = pipeline->encode(request, run.context);
     if (c.pooled.defined()) judge("pooled", c.pooled.narrow(0, c.guided, 1), dump["pooled"]);
-    const at::Tensor embeds = c.embeds.narrow(0, c.guided, 1);
-    const bool padded = c.lengths.defined();  // the dump has none
-    judge("embeds", padded ? embeds.narrow(1, 0, c.lengths[-1].item<int64_t>()) : embeds, dump["embeds"]);
+    judge("embeds", rows_of(c, c.guided), dump["embeds"]);
     const auto state = pipeline->prepare(request, moved(c), run.context);
     state->latents = moved("noise");
     const attention::BackendPtr backend = run.context.attention->current();
@@ -70,20 +68,33 @@ struct HalfOnGpu {
     EXPECT_EQ(served.fused, served.calls);
     const at::Tensor image =
         pipeline->decode(moved(fmt::format("{}.latents.{}", mode, state->steps - 1)), request, run.context);
-    const at::Tensor theirs_image = dump[mode + ".image"];  // a video: [1, 3, F, H, W]
-    judge("image", image, theirs_image.dim() == 5 ? theirs_image[0].permute({1, 0, 2, 3}) : theirs_image);
+    const at::Tensor& theirs_image = dump[mode + ".image"];
+    judge("image", as_dumped(image, theirs_image), theirs_image);
     judge("pixels", pixels_of(to_picture(image)), dump[mode + ".pixels"]);
     for (const auto& [stage, unused] : theirs.items()) EXPECT_TRUE(judged.count(stage)) << stage;
   }
 };
 
-inline void expect_no_farther_on_gpu(const std::string& name, const std::string& mode, const Family& family,
-                                     const Dump& dump, Request request) {
-  request.device = "cuda", request.dtype = "bf16";
-  const nlohmann::json all = read_json(fixture(family.name + "_gpu", "errors.json"));
-  const std::string kernel = request.attention.substr(5, request.attention.size() - 6);  // of sdpa(...)
-  HalfOnGpu{name + " " + mode, mode, dump, all.at("errors").at(kernel).at(name).at(mode), {}}
-      .expect_no_farther(family, family.resolve(request));
+// A fixture, a mode, attention. Skipped, with the reason, where there is no GPU.
+class Bf16OnGpu : public ::testing::TestWithParam<std::tuple<const char*, const char*, const char*>> {
+ protected:
+  void expect_no_farther(const PipelineFixtures& fixtures) const {
+    if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+    const auto& [name, mode, spec] = GetParam();
+    Request request = fixtures.request(name, mode);
+    request.attention = spec, request.device = "cuda", request.dtype = "bf16";
+    const Family& family = fixtures.family();
+    const Dump dump = fixtures.dump(name);
+    const nlohmann::json all = read_json(fixture(family.name + "_gpu", "errors.json"));
+    const std::string kernel = request.attention.substr(5, request.attention.size() - 6);  // of sdpa(...)
+    HalfOnGpu{fmt::format("{} {}", name, mode), mode, dump, all.at("errors").at(kernel).at(name).at(mode), {}}
+        .expect_no_farther(family, family.resolve(request));
+  }
+};
+
+inline auto every_mode_on_gpu(const PipelineFixtures& fixtures) {
+  return ::testing::Combine(::testing::ValuesIn(fixtures.names), ::testing::ValuesIn(fixtures.modes),
+                            ::testing::Values("sdpa(flash)", "sdpa(cudnn)"));
 }
 
 }  // namespace sagelab::testing

@@ -5,19 +5,20 @@
 #include <algorithm>
 
 #include "attention/error.h"
-#include "tests/support/picture_runs.h"
+#include "tests/support/pictures/runs.h"
 
 namespace sagelab::testing {
 
-// Half-precision noise is no rounded fp32 noise. request: unresolved.
-inline void expect_bf16_noise(const Family& family, Request request, const Dump& dump) {
+// Half-precision noise is no rounded fp32 noise; it may stay in fp32. request: unresolved.
+inline void expect_bf16_noise(const Family& family, Request request, const Dump& dump,
+                              at::ScalarType dtype = at::kBFloat16) {
   const c10::InferenceMode inference;
   request.dtype = "bf16";
   request = family.resolve(request);
   OneRun run;
   const auto pipeline = family.open(request, run.context);
   const auto state = pipeline->prepare(request, pipeline->encode(request, run.context), run.context);
-  EXPECT_EQ(state->latents.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(state->latents.scalar_type(), dtype);
   EXPECT_TRUE(at::equal(state->latents.to(at::kFloat), dump["plain.bf16.noise"]));
 }
 
@@ -92,6 +93,11 @@ inline std::string refusal(const Family& family, const Request& request) {
     return std::string(e.what()) + "; " + e.hint();
   }
   return {};
+}
+inline std::string refusal(const Family& family, Request request,
+                           const std::function<void(Request&)>& spoil) {
+  spoil(request);
+  return refusal(family, request);
 }
 
 }  // namespace sagelab::testing
