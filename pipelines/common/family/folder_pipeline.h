@@ -46,6 +46,8 @@ class FolderPipeline : public Pipeline {
   template <class FamilyState>
   std::unique_ptr<FamilyState> begin(const Request& request, Conditioning conditioning,
                                      const RunContext& run) {
+    if (!request.negative_prompt.empty() && !conditioning.guided)
+      run.notice("the negative prompt has no effect: at this scale nothing is guided by it");
     if (!transformer_) residence_.make_room(residence_.bytes("transformer"), request, vae_);
     residence_.load(transformer_, "transformer", run,
                     [&](const Weights& w) { return Transformer(w, folder_.transformer); });

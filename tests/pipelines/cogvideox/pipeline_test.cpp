@@ -255,6 +255,12 @@ TEST(CogVideoXPipeline, PreviewIsAPictureOfTheLatents) {
   }
 }
 
+TEST(CogVideoXPipeline, ANegativePromptWithoutEffectIsTold) {
+  Request request = request_of("2b");
+  request.guidance_scale = 1;
+  testing::expect_an_idle_negative_prompt_is_told(cogvideox_family(), request);
+}
+
 TEST(CogVideoXPipeline, SaysThatALongPromptIsCut) {
   OneRun run;
   std::vector<std::string> notices;

@@ -104,6 +104,11 @@ TEST(FluxPipeline, ANegativePromptThatIsNotGivenIsAnEmptyOne) {
                                          kPipelines.dump("schnell"));
 }
 
+TEST(FluxPipeline, ANegativePromptWithoutEffectIsTold) {
+  testing::expect_an_idle_negative_prompt_is_told(kPipelines.family(),
+                                                  kPipelines.request("schnell", "plain"));
+}
+
 TEST(FluxPipeline, RefusesWhatItCannotMake) {
   const Request good = kPipelines.request("schnell", "plain");
   EXPECT_EQ(testing::refusal(kPipelines.family(), good), "");

@@ -76,6 +76,23 @@ inline std::vector<std::string> notices_of_encoding(const Family& family, const 
   return notices;
 }
 
+// request: unresolved, of a mode that nothing guides.
+inline void expect_an_idle_negative_prompt_is_told(const Family& family, Request request) {
+  const c10::InferenceMode inference;
+  for (const std::string negative : {"", "blurry"}) {
+    request.negative_prompt = negative;
+    const Request resolved = family.resolve(request);
+    OneRun run;
+    std::vector<std::string> notices;
+    run.context.notices = &notices;
+    const auto pipeline = family.open(resolved, run.context);
+    pipeline->prepare(resolved, pipeline->encode(resolved, run.context), run.context);
+    const auto told = std::count(notices.begin(), notices.end(),
+                                 "the negative prompt has no effect: at this scale nothing is guided by it");
+    EXPECT_EQ(told, negative.empty() ? 0 : 1);
+  }
+}
+
 // Moves sizes to what a model with such a unit makes.
 inline void expect_fit(const Family& family, Request request, int unit) {
   request.height = 5 * unit + unit / 2 + 1, request.width = 2, request.num_frames = 49;
