@@ -12,6 +12,7 @@
 #include "attention/error.h"
 #include "pipelines/footprint.h"
 #include "tests/pipelines/cogvideox/fixture.h"
+#include "tests/support/pictures/checks.h"
 #include "tests/support/pictures/encoders_in_turn.h"
 #include "tests/support/pictures/habits.h"
 
@@ -139,23 +140,6 @@ TEST_P(Parity, FinalFrames) {
   }
 }
 
-void expect_peaks(const Request& request) {
-  OneRun run(request.attention);
-  const Plan plan = cogvideox_family().plan(request);
-  const int64_t before = tensor_bytes(at::kCPU);
-  CogVideoX pipeline(request);
-  const Result result = generate(pipeline, request, "", run.context);
-  ASSERT_EQ(result.peak_by_phase.size(), plan.peak_by_phase.size());
-  for (size_t i = 0; i < plan.peak_by_phase.size(); ++i) {
-    const auto& [phase, bytes] = plan.peak_by_phase[i];
-    const double used = double(result.peak_by_phase[i].second - before);
-    EXPECT_EQ(phase, result.peak_by_phase[i].first);
-    EXPECT_NEAR(double(bytes) / used, 1, 0.15)
-        << phase << ", offload " << request.offload << ", " << request.attention << " in " << request.dtype
-        << ": " << bytes << " for " << used;
-  }
-}
-
 // Within 15 % of the tensors that a run then holds, phase by phase: at the fixture's own size, where LibTorch
 // unfolds the inputs of small convolutions, and at one whose large convolutions are oneDNN's and whose
 // attention weighs.
@@ -163,14 +147,14 @@ TEST_P(Parity, PlanPredictsThePeaks) {
   count_cpu_tensors();
   request.steps = 1;
   request.offload = "none";
-  expect_peaks(request);
+  testing::expect_peaks(cogvideox_family(), request);
   request.offload = "encoders";
   request.height = 160;
   request.width = 12 * int(Folder(request).vae.spatial_compression());
   request.num_frames = 9;
   for (const char* spec : {"sdpa", "sage2", "sage2(qk=int4)"}) {
     request.attention = spec;
-    expect_peaks(request);
+    testing::expect_peaks(cogvideox_family(), request);
   }
 }
 
