@@ -37,7 +37,7 @@ forbid 'ImGui and GL stay in ui' '#include .*(imgui|GLFW|GL/)' 'attention/*' 'pi
 forbid 'request.h, frames.h and progress.h hold no tensors' '#include <(ATen|torch|c10)/' 'pipelines/request.h' 'pipelines/frames.h' 'pipelines/progress.h'
 forbid 'kernels include no Torch header' '#include <(ATen|torch|c10)/' '*.cu' '*.cuh'
 forbid 'a family is named only in its folder and in the registry' '"(pipelines/)?(cogvideox|flux|sd3|hunyuanvideo|mochi)/' 'attention/*' 'app/*' 'ui/*' 'pipelines/core/*' 'pipelines/text/*'
-if git grep -nwiE 'flux|sd3|mochi|cogvideox|hunyuanvideo' -- app ui attention; then
+if git grep -niE 'flux|sd3|mochi|cogvideox|hunyuanvideo' -- app ui attention; then
   echo '^ no family is named in app, ui or attention'
   status=1
 fi

@@ -165,9 +165,10 @@ void StoredSource::wait() {
 std::vector<std::string> StoredSource::keys() const {
   // A scale of anything else is a key like others, which nobody reads: the weight alone would be wrong.
   const auto scales_e4m3 = [&](const std::string& key) {
+    const auto ends = [&](std::string_view ending) { return key.ends_with(ending); };
+    if (std::none_of(std::begin(kScales), std::end(kScales), ends)) return is_scale_key(key);
     const auto weight = tensors_.find(key.substr(0, key.rfind('.')).append(kWeight));
-    return key == kMark ||
-           (is_scale_key(key) && weight != tensors_.end() && sagelab::is_e4m3(weight->second.stored));
+    return weight != tensors_.end() && sagelab::is_e4m3(weight->second.stored);
   };
   std::set<std::string> keys;
   for (const auto& [key, located] : tensors_) {

@@ -148,8 +148,10 @@ TEST(Weights, ScalesAreOfE4m3) {
   }
   for (const auto dtype : {at::kFloat8_e5m2, at::kBFloat16}) {
     const Folder folder;
-    const Weights w(
-        folder_with(folder, {{"a.weight", at::ones({3, 5}).to(dtype)}, {"a.scale_weight", scales}}), kFp32);
+    const Weights w(folder_with(folder, {{"a.weight", at::ones({3, 5}).to(dtype)},
+                                         {"a.scale_weight", scales},
+                                         {"a.input_scale", at::ones({1})}}),
+                    kFp32);
     w.tensor("a.weight", {3, 5});
     EXPECT_EQ(error_of([&] { w.require_all_read(); }),
               (folder / "model.safetensors").string() +
