@@ -32,6 +32,9 @@ struct Measured {
   double seconds = 0, hertz = 0;
 };
 
+constexpr double kSettle = .2,
+                 kLook = .1;  // seconds of work: first, and that a look at the clock takes place in
+
 struct BenchStagesCommand {
   bench::Shape shape{.batch = 4, .heads = 32, .kv_heads = 32, .tokens = 32768, .head_dim = 128};
   int repeat = 10;
@@ -48,27 +51,35 @@ struct BenchStagesCommand {
     return on;
   }
 
-  // In turns, so that a drifting clock meets all alike. The clock is looked at in a run of its own.
+  // In turns, so that a drift meets all alike. Each begins with calls that let the device settle: its clock
+  // is for a while the one that the variant before left it.
   std::vector<Measured> measure(const attention::Call& call, const at::Device& on) const {
-    constexpr double kLong = .1;  // seconds of work that a look at the clock takes place in
+    constexpr int kTurns = 4;
     std::vector<Measured> all;
     const auto run = study::prepare_stages(call);
     for (const auto& [variant, name] : study::stage_variants())
       all.push_back({name, [run, variant] { run(variant); }, {}, 0, 0});
-    for (int round = 0; round <= repeat; ++round) {
+    for (int done = 0; done < repeat;) {
+      const int now = std::min((repeat + kTurns - 1) / kTurns, repeat - done);
       for (auto& one : all) {
-        const double seconds = seconds_of(on, one.work);
-        if (round > 0) one.times.push_back(seconds);
+        settle(one, on);
+        for (int i = 0; i < now; ++i) one.times.push_back(seconds_of(on, one.work));
       }
+      done += now;
     }
     for (auto& one : all) {
       one.seconds = median(one.times);
-      const int times = std::max(1, int(std::ceil(kLong / one.seconds)));
+      const int times = std::max(1, int(std::ceil(kLook / one.seconds)));
+      settle(one, on);
       one.hertz = study::clock_rate(on, [&] {
         for (int i = 0; i < times; ++i) one.work();
       });
     }
     return all;
+  }
+
+  static void settle(const Measured& one, const at::Device& on) {
+    for (double seconds = 0; seconds < kSettle;) seconds += seconds_of(on, one.work);
   }
 
   std::string title(const at::Device& on) const {

@@ -31,6 +31,7 @@ struct BenchAttentionCommand {
   int64_t batch = 0, heads = 0, kv_heads = 0;  // 0: what suits the device
   bool causal = false, joint = false;
   std::optional<int64_t> text;
+  std::optional<double> settle;
   std::vector<std::string> backends;
   std::string device = "auto", dtype = "auto", json_file, plot_file;
   Settings settings;
@@ -43,7 +44,7 @@ struct BenchAttentionCommand {
     const bool cuda = settings.target.device.is_cuda();
     if (dtype == "auto" && cuda) settings.target.dtype = at::kBFloat16;
     // A GPU at its power limit keeps for a while the clock that the call before left it.
-    if (cuda) settings.settle_seconds = .2;
+    settings.settle_seconds = settle.value_or(cuda ? .2 : 0);
     settings.cache_bytes = device_info(settings.target.device).cache_bytes;
     if (tokens.empty())
       tokens = cuda ? std::vector<int64_t>{1024, 2048, 4096, 8192, 16384, 32768}
@@ -200,6 +201,10 @@ void add_bench_attention(CLI::App& bench, int& exit_code) {
       ->add_option("--warmup", state->settings.warmup,
                    "calls before [3]; on CUDA at least .2 s of them before each turn")
       ->check(CLI::Range(0, 10000));
+  command
+      ->add_option("--settle", state->settle,
+                   "seconds of calls before those of each turn [.2 on CUDA, 0 on the CPU]")
+      ->check(CLI::Range(0., 60.));
   command->add_option("--json", state->json_file, "write the figures to this file");
   command->add_option("--plot", state->plot_file, "write TOPS over tokens to this file, as SVG");
   command->callback([state, &exit_code] { exit_code = guarded([&] { return state->run(); }); });
