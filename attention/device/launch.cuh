@@ -10,6 +10,7 @@ struct Geometry {
   dim3 grid, block;
   int shared = 0;       // bytes, dynamic
   bool beside = false;  // may begin as soon as the launch before lets it (let_dependents_begin)
+  int cluster = 1;      // blocks, on multiprocessors that reach each other's shared memory
 };
 
 template <class... Parameters, class... Arguments>
@@ -20,13 +21,20 @@ cudaError_t launch(void (*kernel)(Parameters...), const Geometry& g, cudaStream_
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, g.shared);
       status != cudaSuccess)
     return status;
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2]{};
+  unsigned count = 0;
+  if (g.beside) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (g.cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {unsigned(g.cluster), 1, 1};
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = g.grid, config.blockDim = g.block;
   config.dynamicSmemBytes = size_t(g.shared), config.stream = stream;
-  config.attrs = &attribute, config.numAttrs = g.beside ? 1 : 0;
+  config.attrs = attributes, config.numAttrs = count;
   return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 

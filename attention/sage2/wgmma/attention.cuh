@@ -2,190 +2,30 @@
 // Attention on Hopper: INT8 Q K^T and e4m3 P V by wgmma, with two-level accumulation (SageAttention2,
 // sections 3.2, 3.3).
 //
-// Note [Roles]. A block of four warpgroups stays on its multiprocessor and takes one block of 192 queries
-// after the other. The first warpgroup is the producer: one thread takes the next queries, and copies them
-// and tiles of K and V into rings. The three consumers have 64 queries each and go through the tiles on their
-// own, one step after the other: while one waits for its products, the other two are at their softmax. A
-// consumer has 160 registers a thread for that, where S and P V never live at once.
-//
-// Note [Beside]. The prologue may still be under way, on multiprocessors of its own: the producer waits until
-// the operands of a head are whole. Blocks for which there is no room yet come when the prologue leaves, and
-// take what tiles there are left.
-//
-// Note [Order]. Tiles of keys go from the last to the first, since only the last can hold keys that are
-// masked.
+// Note [Roles]. A block stays on its multiprocessor and takes one item of queries after the other. Its first
+// warpgroup is the producer (producer.cuh). The others are consumers; each has 64 queries and goes through
+// the tiles of keys on its own, one step after the other: while one waits for its products, the others are at
+// their softmax. S and P V never live at once.
 #pragma once
 
 #include <climits>
 
-#include "attention/device/flags.cuh"
 #include "attention/device/launch.cuh"
 #include "attention/device/pack.cuh"
-#include "attention/sage2/kernels.h"
-#include "attention/sage2/wgmma/pipe.cuh"
+#include "attention/sage2/wgmma/producer.cuh"
 #include "attention/sage2/wgmma/wgmma.cuh"
 
 namespace sagelab::attention::sage2::hopper {
 
-constexpr int kKeys = kv_rows(Arch::Sm90);
-constexpr int kGroup = 64, kGroups = 3;  // queries of a consumer, consumers
-constexpr int kQueries = kGroup * kGroups, kThreads = 128 * (1 + kGroups), kConsumerWarps = 4 * kGroups;
 constexpr float kLog2Of448 = 8.807354922f;  // P is scaled to the range of e4m3
 constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 constexpr float kNone = -1e30f;  // the maximum of no key
-constexpr int kStages = 4, kQStages = 2;
-constexpr int kQueriesPerScale = kQRows / q_scales_per_tile(Arch::Sm90);
-
-// A block of queries: where it stands, and how many tiles of keys some query of it sees, at least 1.
-struct Item {
-  int batch, head;
-  int query;  // its first
-  int kv;     // its head of K and V, among those of all batches
-  int count;  // 0: there are no more
-};
-
-// What a kernel does: all of it, but where a study asks what a part costs (attention/study/stages.h).
-struct Parts {
-  bool scores = true, maxima = true, conversions = true, exponentials = true, packing = true, values = true,
-       second_level = true;
-};
 
 __device__ inline float exp2_approx(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-
-template <int kDim, VScale kVScale, Sum kSum>
-struct Config {
-  static constexpr Parts kHas{};
-  static constexpr int kDimension = kDim;
-  static constexpr bool kTileScale = kVScale == VScale::Tile, kOnes = kSum == Sum::Matrix;
-  // With a row of ones under the channels, P V gives the row sum as well. Rows come by eight.
-  static constexpr int kRows = kDim + (kOnes ? 8 : 0);
-
-  struct alignas(1024) Memory {
-    alignas(1024) char q[kQStages][kQueries * kDim];
-    alignas(1024) char k[kStages][kKeys * kDim];
-    alignas(1024) char v[kStages][kRows * kKeys];
-    alignas(16) float q_scale[kQStages][kQueries / kQueriesPerScale];
-    alignas(16) float k_scale[kStages][kKScalesPerTile];
-    alignas(16) float v_scale[kTileScale ? kStages : kQStages][kDim];
-    alignas(16) float v_mean[kQStages][kDim];  // zeros where none was subtracted
-    Item items[kQStages];
-    Barrier item_full[kQStages], q_full[kQStages], q_empty[kQStages], k_full[kStages], k_empty[kStages],
-        v_full[kStages], v_empty[kStages];
-  };
-};
-
-// Keys that a query sees: may be none, or negative.
-__device__ inline int keys_seen(const AttentionParams& p, int query) {
-  const int end = query + 1 + int(p.kv_len - p.q_len), all = int(p.kv_len);
-  return p.causal && end < all ? end : all;
-}
-
-// Under a causal mask the tiles with most work go first, over as many heads as the level 2 cache holds at
-// once.
-__device__ inline Item item_at(const AttentionParams& p, unsigned index, unsigned blocks, unsigned dim) {
-  constexpr unsigned kCached = 24 << 20;  // bytes of K and V
-  const unsigned all = p.batch * p.heads;
-  const unsigned together = p.causal ? min(max(kCached / (2 * dim) / unsigned(p.kv_len), 1u), all) : 1;
-  const unsigned first = index / (together * blocks) * together, within = index - first * blocks;
-  const unsigned here = min(together, all - first), head = first + within % here;
-  const int query = int(blocks - 1 - within / here) * kQueries;
-  const int keys = max(keys_seen(p, query + kQueries - 1), 1);  // none: one tile, all of it masked
-  // Heads of one batch share those of K and V in order, so this holds across batches.
-  const int kv = int(head / unsigned(p.heads / p.kv_heads));
-  return {int(head / p.heads), int(head % p.heads), query, kv, int(tiles(keys, kKeys))};
-}
-
-// A place in a ring and the parity of its barriers' phase.
-template <unsigned kPlaces = kStages>
-struct Turn {
-  unsigned stage, parity;
-  __device__ explicit Turn(unsigned i) : stage(i % kPlaces), parity(i / kPlaces & 1) {}
-};
-
-template <class C>
-class Producer {
- public:
-  __device__ Producer(const AttentionParams& params, typename C::Memory& shared)
-      : p(params), memory(shared) {}
-
-  __device__ void run() {
-    const unsigned blocks = unsigned(tiles(p.q_len, kQueries)), all = blocks * p.heads * p.batch;
-    // Wraps to 0 with the last question, since each block asks once too often.
-    const auto take = [&] { return atomicInc(p.counters.next(), all + gridDim.x - 1); };
-    unsigned index = take();
-    int whole = -1;  // the head of K and V that is known to be
-    for (unsigned n = 0;; ++n) {
-      const Turn<kQStages> turn(n);
-      if (n >= kQStages) memory.q_empty[turn.stage].wait(turn.parity ^ 1);
-      if (index >= all) {
-        memory.items[turn.stage].count = 0;
-        memory.item_full[turn.stage].arrive();
-        break;
-      }
-      const Item item = item_at(p, index, blocks, kDim);
-      memory.items[turn.stage] = item;
-      memory.item_full[turn.stage].arrive();
-      if (item.kv != whole) await_operands(whole = item.kv);
-      queries(item, turn.stage);
-      index = take();
-      keys_and_values(item);
-    }
-    sagelab::kernel::await_prerequisites();  // what follows this launch also follows the prologue
-  }
-
- private:
-  static constexpr int kDim = C::kDimension;
-
-  __device__ void await_operands(int kv) const {
-    sagelab::kernel::await_at_least(p.counters.ready(kv), 1);
-    global_to_async();
-  }
-
-  // Tiles of queries follow each other without a gap, so a block may end within one; the last has less.
-  __device__ void queries(const Item& item, unsigned stage) {
-    constexpr uint32_t kChannels = kDim * sizeof(float), kScale = sizeof(float) / kQueriesPerScale;
-    const int64_t kv = int64_t(item.kv) * kDim, padded = tiles(p.q_len, kQRows) * kQRows;
-    const int64_t row = (int64_t(item.batch) * p.heads + item.head) * padded + item.query;
-    const uint32_t rows = uint32_t(min(padded - item.query, int64_t(kQueries)));
-    Barrier& full = memory.q_full[stage];
-    full.expect(rows * (kDim + kScale) + (C::kTileScale ? 0 : kChannels) + (p.x.v_mean ? kChannels : 0));
-    if constexpr (!C::kTileScale) bulk_copy(memory.v_scale[stage], p.x.v_scale + kv, kChannels, full);
-    if (p.x.v_mean) bulk_copy(memory.v_mean[stage], p.x.v_mean + kv, kChannels, full);
-    bulk_copy(memory.q[stage], static_cast<const char*>(p.x.q) + row * kDim, rows * kDim, full);
-    bulk_copy(memory.q_scale[stage], p.x.q_scale + row / kQueriesPerScale, rows * kScale, full);
-  }
-
-  __device__ void keys_and_values(const Item& item) {
-    const int64_t first = item.kv * tiles(p.kv_len, kKeys);
-#pragma unroll 1  // registers are few here
-    for (int i = 0; i < item.count; ++i, ++done) {
-      const Turn turn(done);
-      const int64_t tile = first + item.count - 1 - i;
-      if (done >= kStages) memory.k_empty[turn.stage].wait(turn.parity ^ 1);
-      memory.k_full[turn.stage].expect(kKeys * kDim + sizeof memory.k_scale[0]);
-      bulk_copy(memory.k[turn.stage], static_cast<const char*>(p.x.k) + tile * kKeys * kDim, kKeys * kDim,
-                memory.k_full[turn.stage]);
-      bulk_copy(memory.k_scale[turn.stage], p.x.k_scale + tile * kKScalesPerTile, sizeof memory.k_scale[0],
-                memory.k_full[turn.stage]);
-      if (done >= kStages) memory.v_empty[turn.stage].wait(turn.parity ^ 1);
-      memory.v_full[turn.stage].expect(kDim * kKeys + (C::kTileScale ? sizeof memory.v_scale[0] : 0));
-      bulk_copy(memory.v[turn.stage], static_cast<const char*>(p.x.v) + tile * kDim * kKeys, kDim * kKeys,
-                memory.v_full[turn.stage]);
-      if constexpr (C::kTileScale) {
-        bulk_copy(memory.v_scale[turn.stage], p.x.v_scale + tile * kDim, sizeof memory.v_scale[0],
-                  memory.v_full[turn.stage]);
-      }
-    }
-  }
-
-  const AttentionParams& p;
-  typename C::Memory& memory;
-  unsigned done = 0;  // tiles of keys so far
-};
 
 // Four probabilities as e4m3, the first in the lowest byte.
 __device__ inline uint32_t e4m3x4(float a, float b, float c, float d) {
@@ -484,30 +324,37 @@ __device__ void set_up(typename C::Memory& memory) {
   if (threadIdx.x == 0) {
     for (int i = 0; i < kQStages; ++i) {
       memory.item_full[i].init(1), memory.q_full[i].init(1);
-      memory.q_empty[i].init(kConsumerWarps * 32);
+      memory.q_empty[i].init(C::kConsumerWarps * 32);
     }
     for (int i = 0; i < kStages; ++i) {
       memory.k_full[i].init(1), memory.v_full[i].init(1);
-      memory.k_empty[i].init(kConsumerWarps * 32), memory.v_empty[i].init(kConsumerWarps);
+      memory.k_empty[i].init(C::kConsumerWarps * 32), memory.v_empty[i].init(C::kConsumerWarps);
     }
+    for (int i = 0; i < (C::kBlocks > 1 ? kStages : 0); ++i)
+      memory.k_ready[i].init(1), memory.v_ready[i].init(1);
+    memory.index_full.init(1);
     publish_barriers();
   }
-  for (int i = threadIdx.x; i < kQStages * C::kDimension; i += kThreads)
+  for (int i = threadIdx.x; i < kQStages * C::kDimension; i += C::kThreads)
     memory.v_mean[i / C::kDimension][i % C::kDimension] = 0;
   if constexpr (C::kOnes) {
     constexpr uint32_t kOne = 0x38383838;  // 1.0 in e4m3
     constexpr int kWords = 8 * kKeys / 4;
-    for (int i = threadIdx.x; i < kStages * kWords; i += kThreads) {
+    for (int i = threadIdx.x; i < kStages * kWords; i += C::kThreads) {
       uint32_t* rows = reinterpret_cast<uint32_t*>(memory.v[i / kWords] + C::kDimension * kKeys);
       rows[i % kWords] = i % kWords < kKeys / 4 ? kOne : 0;
     }
   }
   publish_to_async();
-  __syncthreads();
+  if constexpr (C::kBlocks > 1)
+    cluster_barrier();
+  else
+    __syncthreads();
 }
 
 template <class C>
-__global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_constant__ AttentionParams p) {
+__global__ __launch_bounds__(C::kThreads,
+                             1) void attention_kernel(const __grid_constant__ AttentionParams p) {
   extern __shared__ char raw[];
   const uint32_t misaligned = shared_address(raw) % 1024;
   auto& memory = *reinterpret_cast<typename C::Memory*>(raw + (misaligned ? 1024 - misaligned : 0));
@@ -516,7 +363,7 @@ __global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_con
     give_registers<32>();
     if (threadIdx.x == 0) Producer<C>(p, memory).run();
   } else {
-    take_registers<160>();
+    take_registers<C::kRegisters>();
     Consumer<C>(p, memory).run();
   }
 }
@@ -524,10 +371,11 @@ __global__ __launch_bounds__(kThreads, 1) void attention_kernel(const __grid_con
 template <class C>
 cudaError_t launch(const AttentionParams& p, cudaStream_t stream) {
   constexpr int kBytes = sizeof(typename C::Memory) + 1024;
-  const int64_t items = tiles(p.q_len, kQueries) * p.heads * p.batch,
-                processors = sagelab::kernel::processors();
-  const unsigned grid = unsigned(items < processors ? items : processors);
-  return sagelab::kernel::launch(attention_kernel<C>, {grid, kThreads, kBytes, p.beside}, stream, p);
+  const int64_t items = tiles(p.q_len, C::kQueries * C::kBlocks) * p.heads * p.batch,
+                together = sagelab::kernel::processors() / C::kBlocks;
+  const unsigned grid = unsigned(items < together ? items : together) * C::kBlocks;
+  return sagelab::kernel::launch(attention_kernel<C>, {grid, C::kThreads, kBytes, p.beside, C::kBlocks},
+                                 stream, p);
 }
 
 }  // namespace sagelab::attention::sage2::hopper
