@@ -56,6 +56,13 @@ constexpr int64_t tiles(int64_t rows, int per_tile) {
 constexpr int padded_head_dim(int64_t head_dim) {
   return head_dim <= 64 ? 64 : 128;
 }
+// Powers of 2 that a score may exceed a row's maximum by before that moves (wgmma/attention.cuh, Note
+// [Slack]).
+constexpr float maximum_slack(const Settings& s, int64_t head_dim) {
+  return s.arch == Arch::Sm90 && s.pv == Pv::Fp8 && s.v != VScale::Tile && padded_head_dim(head_dim) == 64
+             ? 3.f
+             : 0.f;
+}
 
 // The token that Mean::Sampled takes of a block of kSampleStride: jittered, because tokens at a fixed
 // distance can all be of one column of the picture.

@@ -45,7 +45,8 @@ struct Operand {
 
   int keys() const { return kv_rows(s.arch); }
   int64_t kv_head(int64_t head) const { return head / (p.heads / p.kv_heads); }
-  float offset() const { return s.pv == Pv::Fp16 ? 0.f : std::log2(448.f); }
+  float slack() const { return maximum_slack(s, p.head_dim); }
+  float offset() const { return s.pv == Pv::Fp16 ? 0.f : std::log2(448.f) - slack(); }
   // Of the scores, a prefix of the keys is seen.
   int64_t seen(int64_t query) const {
     return p.causal ? std::clamp<int64_t>(query + 1 + p.kv_len - p.q_len, 0, p.kv_len) : p.kv_len;
@@ -110,7 +111,8 @@ class QueryTile {
     for (int r = 0; r < rows_; ++r)
       seen[r] = int(std::clamp<int64_t>(in_.seen(first_ + r) - t * keys, 0, keys));
     softmax({scores_.data(), rows_, keys, q_scale_.data(), k_scale, in_.x.delta.defined() ? delta : nullptr,
-             seen, in_.offset(), in_.s.pv, in_.s.sum, most_.data(), sums_.data(), rescale_.data()});
+             seen, in_.offset(), in_.slack(), in_.s.pv, in_.s.sum, most_.data(), sums_.data(),
+             rescale_.data()});
   }
 
   void values_product(const float* v) {

@@ -107,7 +107,7 @@ template <Pv kPv, bool kDelta>
       continue;
     }
     const float old = t.most[r], here = row_maximum<kDelta>(t, s, t.q_scale[r], seen);
-    const float most = here > old ? here : old;
+    const float most = here > old + t.slack ? here : old;
     t.rescale[r] = exp2_of(old - most);
     t.sums[r] = t.sums[r] * t.rescale[r] + row_exponentials<kPv, kDelta>(t, s, t.q_scale[r], seen, most);
     t.most[r] = most;

@@ -14,10 +14,11 @@ struct ScoreTile {
   const float* k_scale = nullptr;  // [keys]
   const float* delta = nullptr;    // [keys], in log2 units, added to every row; null: nothing
   const int* seen = nullptr;       // [rows]: a row sees the first so many keys
-  float offset = 0;                // log2 of the largest probability
+  float offset = 0;                // log2 of a probability whose score is the running maximum
+  float slack = 0;                 // in log2 units: what exceeds the maximum by no more leaves it where it is
   Pv pv = Pv::Fp8;
   Sum sum = Sum::Fp32;
-  float* most = nullptr;     // [rows]: running maximum in log2 units
+  float* most = nullptr;     // [rows]: running maximum in log2 units, less at most the slack
   float* sums = nullptr;     // [rows]: running sum of the probabilities
   float* rescale = nullptr;  // [rows], out: what the results so far are to be multiplied by
 };

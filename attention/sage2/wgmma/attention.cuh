@@ -6,6 +6,10 @@
 // warpgroup is the producer (producer.cuh). The others are consumers; each has 64 queries and goes through
 // the tiles of keys on its own, one step after the other: while one waits for its products, the others are at
 // their softmax. S and P V never live at once.
+//
+// Note [Slack]. Where the configuration says so, a row's maximum moves only if a score exceeds it by more
+// than a few powers of 2, for which P leaves room. That is rare after a row's first tile, so the threads of a
+// row need not agree on a maximum at every tile, and results are scaled when it moves, not with each sum.
 #pragma once
 
 #include <climits>
@@ -17,7 +21,6 @@
 
 namespace sagelab::attention::sage2::hopper {
 
-constexpr float kLog2Of448 = 8.807354922f;  // P is scaled to the range of e4m3
 constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 constexpr float kNone = -1e30f;  // the maximum of no key
 
@@ -49,14 +52,14 @@ __device__ float over_quad(float x, Combine combine) {
 // What a thread knows of its two rows, lane / 4 and lane / 4 + 8 of its warp's 16.
 template <class C>
 struct Softmax {
-  float most[2] = {kNone, kNone};  // of scores in units of log2
-  float sum[2] = {0, 0};           // of this thread's P, times 448
-  float decay[2] = {1, 1};         // what the last tile scales earlier results by
+  float most[2] = {kNone, kNone};  // of scores in units of log2, less at most the slack
+  float sum[2] = {0, 0};           // of this thread's P, times 2^kLift
+  float decay[2] = {1, 1};         // what the last tile scales earlier results by, if there is no slack
 
   // From scores to P, in place: the bits of a float each. limit: keys of the tile that each row sees, from
-  // this thread's first on, if kMasked.
-  template <bool kMasked>
-  __device__ void step(int (&s)[64], float sigma, const int (&limit)[2]) {
+  // this thread's first on, if kMasked. out: earlier results, scaled here if there is slack.
+  template <bool kMasked, int kOut>
+  __device__ void step(int (&s)[64], float sigma, const int (&limit)[2], float (&out)[kOut]) {
     const auto seen = [&](int i) { return !kMasked || i / 4 * 8 + i % 2 < limit[i % 4 / 2]; };
     int top[2][2] = {{INT_MIN, INT_MIN}, {INT_MIN, INT_MIN}};  // two chains a row: one would wait for itself
 #pragma unroll
@@ -64,18 +67,26 @@ struct Softmax {
       int& most_so_far = top[i % 4 / 2][i / 4 % 2];
       most_so_far = __vimax3_s32(most_so_far, seen(i) ? s[i] : INT_MIN, seen(i + 1) ? s[i + 1] : INT_MIN);
     }
-    float offset[2];  // rounded, as the maxima are, so that P is at most 448 also where scores are huge
+    float score[2], offset[2];  // rounded such that P is at most 448 also where scores are huge
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       const int highest = max(top[row][0], top[row][1]);
-      float score = __fmul_ru(float(highest), sigma);
-      if (kMasked && highest == INT_MIN) score = kNone;
-      const float now = fmaxf(most[row], over_quad(score, [](float a, float b) { return fmaxf(a, b); }));
-      decay[row] = exp2_approx(most[row] - now);
-      most[row] = now;
-      offset[row] = __fsub_rd(kLog2Of448, now);
-      if (!C::kOnes) sum[row] *= decay[row];
+      score[row] = __fmul_ru(float(highest), sigma);
+      if (kMasked && highest == INT_MIN) score[row] = kNone;
     }
+    if constexpr (C::kSlack > 0) {
+      const bool higher = score[0] > most[0] + C::kSlack || score[1] > most[1] + C::kSlack;
+      if (__any_sync(0xffffffffu, higher)) {
+        move(score);
+#pragma unroll
+        for (int i = 0; i < kOut; ++i) out[i] *= decay[i % 4 / 2];
+        decay[0] = decay[1] = 1;
+      }
+    } else {
+      move(score);
+    }
+#pragma unroll
+    for (int row = 0; row < 2; ++row) offset[row] = __fsub_rd(C::kLift, most[row]);
 #pragma unroll
     for (int i = 0; i < 64; ++i) {
       const int row = i % 4 / 2;
@@ -84,6 +95,19 @@ struct Softmax {
       const float e = !seen(i) ? 0.f : C::kHas.exponentials ? exp2_approx(x) : x;
       if (!C::kOnes) sum[row] += e;
       s[i] = __float_as_int(e);
+    }
+  }
+
+ private:
+  // Of both rows, to the highest scores of this thread's part of them.
+  __device__ void move(const float (&score)[2]) {
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const float here = over_quad(score[row], [](float a, float b) { return fmaxf(a, b); });
+      const float now = here > most[row] + C::kSlack ? here : most[row];
+      decay[row] = exp2_approx(most[row] - now);
+      most[row] = now;
+      if (C::kSlack > 0 || !C::kOnes) sum[row] *= decay[row];
     }
   }
 };
@@ -130,11 +154,13 @@ class Consumer {
 
  private:
   static constexpr int kDim = C::kDimension, kOut = kDim / 2;
+  // Whether a register is left for it.
+  static constexpr bool kKeepsScale = !C::kTileScale && C::kConsumers == 3;
   const AttentionParams& p;
   typename C::Memory& memory;
   const int group;    // known to be the same in the whole warp
   unsigned next = 0;  // tile of keys, in the ring
-  float q_scale;      // of both rows; where V has scales by tile no register is left for it
+  float q_scale;      // of both rows, if kept
   Softmax<C> softmax;
   int s[64];
   uint32_t probabilities[16];
@@ -185,7 +211,7 @@ class Consumer {
   template <bool kMasked>
   __device__ void exponentials(int key, const Turn<>& turn, unsigned q_stage) {
     const float sigma =
-        (C::kTileScale ? queries_scale(q_stage) : q_scale) * memory.k_scale[turn.stage][lane() % 4];
+        (kKeepsScale ? q_scale : queries_scale(q_stage)) * memory.k_scale[turn.stage][lane() % 4];
     products_wait<0>();
     pin(s);
     memory.k_empty[turn.stage].arrive();  // each thread, since each has read
@@ -196,7 +222,7 @@ class Consumer {
         limit[row] =
             keys_seen(p, memory.items[q_stage].query + row_of_block(row)) - key * kKeys - lane() % 4 * 2;
     }
-    softmax.template step<kMasked>(s, sigma, limit);
+    softmax.template step<kMasked>(s, sigma, limit, out);
     pack<C>(s, probabilities);
     if constexpr (!C::kHas.values) keep(probabilities);
   }
@@ -272,7 +298,7 @@ class Consumer {
     const int64_t index = (int64_t(item.batch) * p.heads + item.head) * p.q_len + query;
     float lse = -INFINITY;
     if (sum > 0)
-      lse = kLn2 * (most + log2f(sum) - kLog2Of448) + (p.x.q_shift ? p.x.q_shift[index] * p.scale : 0.f);
+      lse = kLn2 * (most + log2f(sum) - C::kLift) + (p.x.q_shift ? p.x.q_shift[index] * p.scale : 0.f);
     p.lse[index] = lse;
   }
 

@@ -43,6 +43,9 @@ struct Config {
   static constexpr int kRegisters = kConsumers == 4 ? 112 : 160;        // of a consumer's thread
   static constexpr int kQueries = kGroup * kConsumers, kThreads = 128 * (1 + kConsumers),
                        kConsumerWarps = 4 * kConsumers;
+  static constexpr float kSlack = maximum_slack({.v = kVScale}, kDim);
+  static constexpr float kLift =
+      8.807354922f - kSlack;  // log2 of 448, the range of e4m3, and room for the slack
   // With a row of ones under the channels, P V gives the row sum as well. Rows come by eight.
   static constexpr int kRows = kDim + (kOnes ? 8 : 0);
 
