@@ -44,7 +44,7 @@ struct Counters {
   int64_t heads = 0;  // of K and V, over the batch
 
   static constexpr int64_t count(int64_t heads) { return 2 + 3 * heads; }
-  // Blocks of queries that Hopper's kernel has taken; 0 again after each launch of it.
+  // Items of queries (wgmma/producer.cuh) that Hopper's kernel has taken; 0 again after each launch of it.
   SAGELAB_HOST_DEVICE unsigned* next() const { return words; }
   // Pieces of work that the prologue has taken.
   SAGELAB_HOST_DEVICE unsigned* queue() const { return words + 1; }

@@ -2,7 +2,7 @@
 // What each choice of SageAttention2 costs in accuracy (arXiv 2411.10958, tables 4, 6, 7 and 15 to 17):
 // attention in fp32 with the operands rounded as the choice says, beside the same in fp64. Apart from the
 // kernels, so that choices that no kernel has can be studied too. Differences to a kernel: the maximum of a
-// row is the final one, not the running one.
+// row is the final one, not the running one, and has no slack.
 #pragma once
 
 #include <string>

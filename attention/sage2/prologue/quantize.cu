@@ -19,7 +19,7 @@ bool plain(const Run* runs, int count) {
 // Twice what keeps pace, so that attention need not wait for the first heads, either. Plain rows wait for
 // memory where more than a fifth or so of the processors ask for it; norm and RoPE have more to compute. (Of
 // 4608 tokens in 24 heads, normed and rotated, .6 of the processors take .42 ms with attention, .3 and all of
-// them .45; of 4429 in 76 they take .85, .86 and .84.)
+// them .45; of 4429 in 76 they take .85, .86 and .84: with attention's blocks alone, not yet in clusters.)
 int processors_for(const AttentionParams& shape, bool plain) {
   const int all = sagelab::kernel::processors();
   if (!shape.beside) return all;

@@ -99,7 +99,7 @@ struct Softmax {
   }
 
  private:
-  // Of both rows, to the highest scores of this thread's part of them.
+  // Of both rows. score: the highest of this thread's part of them.
   __device__ void move(const float (&score)[2]) {
 #pragma unroll
     for (int row = 0; row < 2; ++row) {

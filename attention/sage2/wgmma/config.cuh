@@ -6,7 +6,7 @@
 //
 // Note [Clusters]. Of head dimension 128, long calls are limited by power, and reading K and V from the level
 // 2 cache takes some of it. There two blocks with neighbouring queries share what one of them reads. Of 64,
-// sharing would gain less than .5 %.
+// sharing would gain 1 % at most, and costs more.
 #pragma once
 
 #include "attention/sage2/kernels.h"
@@ -43,9 +43,9 @@ struct Config {
   static constexpr int kRegisters = kConsumers == 4 ? 112 : 160;        // of a consumer's thread
   static constexpr int kQueries = kGroup * kConsumers, kThreads = 128 * (1 + kConsumers),
                        kConsumerWarps = 4 * kConsumers;
-  static constexpr float kSlack = maximum_slack({.v = kVScale}, kDim);
-  static constexpr float kLift =
-      8.807354922f - kSlack;  // log2 of 448, the range of e4m3, and room for the slack
+  static constexpr float kSlack = maximum_slack({.arch = Arch::Sm90, .pv = Pv::Fp8, .v = kVScale}, kDim);
+  // log2 of 448, the range of e4m3, less room for the slack.
+  static constexpr float kLift = 8.807354922f - kSlack;
   // With a row of ones under the channels, P V gives the row sum as well. Rows come by eight.
   static constexpr int kRows = kDim + (kOnes ? 8 : 0);
 

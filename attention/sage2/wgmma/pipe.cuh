@@ -54,9 +54,9 @@ struct Barrier {
         : "memory");
   }
 
-  // At the barrier of another block of the cluster. It orders nothing of this thread's that the other would
-  // read: a release for the cluster would wait for all of the thread's traffic, which takes longer than a
-  // tile.
+  // At the barrier of another block of the cluster. It is to order reads of shared memory before what the
+  // other copies there, and they were over when this thread's wait for them was. A release for the cluster
+  // would wait for all of the thread's traffic, which takes longer than a tile.
   __device__ void arrive_in_block(unsigned rank) {
     asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_in_block(&state, rank))
                  : "memory");

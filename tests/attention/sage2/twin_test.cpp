@@ -69,8 +69,8 @@ struct Model {
 
   Output run(const Settings& s, int64_t kv_len, double scale) const {
     const int64_t rows = q.size(0), keys = kv_rows(s.arch);
-    // On Hopper, of up to 64 channels, a row's maximum stays where no score is more than 8 times its
-    // exponential.
+    // On Hopper, of up to 64 channels, a row's maximum stays while no score's exponential is more than 8
+    // times the maximum's.
     const double slack = s.arch == Arch::Sm90 && s.v != VScale::Tile && v.size(1) <= 64 ? 3 : 0;
     const double offset = s.pv == Pv::Fp16 ? 0 : std::log2(448.) - slack;
     at::Tensor most = at::full({rows}, -std::numeric_limits<double>::infinity(), at::kDouble);

@@ -199,7 +199,7 @@ void add_bench_attention(CLI::App& bench, int& exit_code) {
       ->check(CLI::Range(1, 10000));
   command
       ->add_option("--warmup", state->settings.warmup,
-                   "calls before [3]; on CUDA at least .2 s of them before each turn")
+                   "calls before [3]; before each turn at least as many as --settle asks for")
       ->check(CLI::Range(0, 10000));
   command
       ->add_option("--settle", state->settle,
