@@ -33,8 +33,7 @@ struct Measured {
   double seconds = 0, hertz = 0;
 };
 
-constexpr double kSettle = .2,
-                 kLook = .1;  // seconds of work: first, and that a look at the clock takes place in
+constexpr double kLook = .1;  // seconds of work that a look at the clock takes place in
 
 struct BenchStagesCommand {
   bench::Shape shape{.batch = 4, .heads = 32, .kv_heads = 32, .tokens = 32768, .head_dim = 128};
@@ -80,7 +79,7 @@ struct BenchStagesCommand {
   }
 
   static void settle(const Measured& one, const at::Device& on) {
-    for (double seconds = 0; seconds < kSettle;) seconds += seconds_of(on, one.work);
+    for (double seconds = 0; seconds < kSettleSeconds;) seconds += seconds_of(on, one.work);
   }
 
   std::string title(const at::Device& on) const {

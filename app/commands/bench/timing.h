@@ -10,6 +10,10 @@
 
 namespace sagelab {
 
+// Seconds of calls that a GPU's clock needs to settle at what they draw: at its power limit it keeps for a
+// while the clock that the calls before left it.
+constexpr double kSettleSeconds = .2;
+
 // Starts body on the device's current stream and does not wait for it. The function returned waits and gives
 // its seconds.
 std::function<double()> start_timed(const at::Device& device, const std::function<void()>& body);

@@ -10,6 +10,7 @@
 
 #include "app/commands/bench/attention/attention.h"
 #include "app/commands/bench/bench.h"
+#include "app/commands/bench/timing.h"
 #include "app/failure.h"
 #include "app/interrupt.h"
 #include "app/media/file.h"
@@ -43,8 +44,7 @@ struct BenchAttentionCommand {
     settings.target = resolve_target(request);
     const bool cuda = settings.target.device.is_cuda();
     if (dtype == "auto" && cuda) settings.target.dtype = at::kBFloat16;
-    // A GPU at its power limit keeps for a while the clock that the call before left it.
-    settings.settle_seconds = settle.value_or(cuda ? .2 : 0);
+    settings.settle_seconds = settle.value_or(cuda ? kSettleSeconds : 0);
     settings.cache_bytes = device_info(settings.target.device).cache_bytes;
     if (tokens.empty())
       tokens = cuda ? std::vector<int64_t>{1024, 2048, 4096, 8192, 16384, 32768}
@@ -199,11 +199,11 @@ void add_bench_attention(CLI::App& bench, int& exit_code) {
       ->check(CLI::Range(1, 10000));
   command
       ->add_option("--warmup", state->settings.warmup,
-                   "calls before [3]; before each turn at least as many as --settle asks for")
+                   "calls before the first turn [3], or as many as --settle asks for")
       ->check(CLI::Range(0, 10000));
   command
       ->add_option("--settle", state->settle,
-                   "seconds of calls before those of each turn [.2 on CUDA, 0 on the CPU]")
+                   "seconds of calls before each turn, where a call is shorter [.2 on CUDA, 0 on the CPU]")
       ->check(CLI::Range(0., 60.));
   command->add_option("--json", state->json_file, "write the figures to this file");
   command->add_option("--plot", state->plot_file, "write TOPS over tokens to this file, as SVG");
